@@ -1,0 +1,278 @@
+"""Every failure that a user can act on.
+
+    RunbakeError                     1
+    ├── ConfigError                  3   a setting is unknown or malformed
+    ├── InvalidReference             4   RUN or an image reference cannot be read
+    ├── TrackingError               10   MLflow is unreachable, slow or broken
+    │   ├── TrackingAuthError       11   MLflow answered 401 or 403
+    │   ├── RunNotFound             12
+    │   ├── NotPromoted             13
+    │   ├── RunNotFinished          14   running, failed or killed
+    │   ├── NoModel                 15
+    │   ├── AmbiguousModel          16   two models under one name
+    │   ├── ModelNotReady           17
+    │   ├── ArtifactMissing         18
+    │   ├── ArtifactChanged         19
+    │   └── UnsafePath              20   an artifact's name leaves its directory
+    ├── UnsupportedFlavor           25
+    ├── LockError                   30   uv failed in a way of its own
+    │   ├── Unresolvable            31   requirements contradict each other or do not exist
+    │   ├── NoWheel                 32   only an sdist exists for the target
+    │   ├── IndexUnreachable        33
+    │   └── ConflictingWheels       34   two wheels bring different files under one path
+    ├── BaseImageError              40   the base cannot be used
+    │   ├── BasePlatformMissing     41
+    │   ├── PythonMismatch          42   its Python is not the model's
+    │   └── BytecodeUnavailable     43   its interpreter cannot run here
+    ├── InvalidImage                44   an image contradicts itself
+    ├── RegistryError               50   the registry refused or broke
+    │   ├── RegistryUnreachable     51
+    │   ├── RegistryAuthError       52
+    │   ├── ManifestNotFound        53
+    │   ├── DigestMismatch          54
+    │   └── TagExists               55
+    ├── EngineError                 60   the container engine refused or broke
+    │   ├── EngineMissing           61
+    │   ├── ProofFailed             62
+    │   └── Unproven                63
+    ├── TraceError                  65   nothing leads from this reference to a run
+    └── DiskFull                    74
+
+Exit codes 0 (done), 2 (usage, from click), 70 (a bug: the traceback is printed) and 130 (interrupted)
+belong to `cli`. `tests/unit/test_errors.py` keeps the numbers distinct and this drawing true.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RunbakeError(Exception):
+    """A failure the user can act on; `cli` prints it and exits with `exit_code`.
+
+    Args:
+        problem: what failed, on which thing.
+        hint: what to try.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, problem: str, *, hint: str = "") -> None:
+        super().__init__(problem)
+        self.hint = hint
+
+
+class ConfigError(RunbakeError):
+    """A setting is unknown or malformed."""
+
+    exit_code = 3
+
+
+class InvalidReference(RunbakeError):
+    """RUN or an image reference cannot be read."""
+
+    exit_code = 4
+
+
+class TrackingError(RunbakeError):
+    """MLflow is unreachable, slow or broken."""
+
+    exit_code = 10
+
+
+class TrackingAuthError(TrackingError):
+    """MLflow answered 401 or 403."""
+
+    exit_code = 11
+
+
+class RunNotFound(TrackingError):
+    """MLflow knows no such run, model or version."""
+
+    exit_code = 12
+
+
+class NotPromoted(TrackingError):
+    """Nobody promoted this run."""
+
+    exit_code = 13
+
+
+class RunNotFinished(TrackingError):
+    """The run is still going, failed or was killed."""
+
+    exit_code = 14
+
+
+class NoModel(TrackingError):
+    """The run logged no model, or none under that name."""
+
+    exit_code = 15
+
+
+class AmbiguousModel(TrackingError):
+    """Two models of the run fit; the message lists their ids."""
+
+    exit_code = 16
+
+
+class ModelNotReady(TrackingError):
+    """The logged model is pending or failed."""
+
+    exit_code = 17
+
+
+class ArtifactMissing(TrackingError):
+    """A file that MLflow lists, or that MLmodel names, is not there."""
+
+    exit_code = 18
+
+
+class ArtifactChanged(TrackingError):
+    """The model's files changed while they were read."""
+
+    exit_code = 19
+
+
+class UnsafePath(TrackingError):
+    """An artifact's name would leave the directory it is written to."""
+
+    exit_code = 20
+
+
+class UnsupportedFlavor(RunbakeError):
+    """No flavor of this version can serve the model."""
+
+    exit_code = 25
+
+
+class LockError(RunbakeError):
+    """uv failed in a way that no other class names."""
+
+    exit_code = 30
+
+
+class Unresolvable(LockError):
+    """The requirements contradict each other or do not exist."""
+
+    exit_code = 31
+
+
+class NoWheel(LockError):
+    """A package has no wheel for the target platform and Python."""
+
+    exit_code = 32
+
+
+class IndexUnreachable(LockError):
+    """The package index does not answer, or refuses."""
+
+    exit_code = 33
+
+
+class ConflictingWheels(LockError):
+    """Two wheels bring different files under one path."""
+
+    exit_code = 34
+
+
+class BaseImageError(RunbakeError):
+    """The base image cannot be used."""
+
+    exit_code = 40
+
+
+class BasePlatformMissing(BaseImageError):
+    """The base image has no manifest for a wanted platform."""
+
+    exit_code = 41
+
+
+class PythonMismatch(BaseImageError):
+    """The base image's Python minor version is not the model's."""
+
+    exit_code = 42
+
+
+class BytecodeUnavailable(BaseImageError):
+    """The base image's interpreter cannot run on this machine."""
+
+    exit_code = 43
+
+
+class InvalidImage(RunbakeError):
+    """An image contradicts itself; the message lists every contradiction."""
+
+    exit_code = 44
+
+
+class RegistryError(RunbakeError):
+    """The registry refused or broke; method, URL, status and its own code are in the message."""
+
+    exit_code = 50
+
+
+class RegistryUnreachable(RegistryError):
+    """No connection to the registry, or it kept failing."""
+
+    exit_code = 51
+
+
+class RegistryAuthError(RegistryError):
+    """The registry wants other credentials."""
+
+    exit_code = 52
+
+
+class ManifestNotFound(RegistryError):
+    """The registry has no such image."""
+
+    exit_code = 53
+
+
+class DigestMismatch(RegistryError):
+    """Bytes do not have the digest they were asked for by."""
+
+    exit_code = 54
+
+
+class TagExists(RegistryError):
+    """The tag points to another image and may not be moved."""
+
+    exit_code = 55
+
+
+class EngineError(RunbakeError):
+    """The container engine refused or broke."""
+
+    exit_code = 60
+
+
+class EngineMissing(EngineError):
+    """No container engine answers."""
+
+    exit_code = 61
+
+
+class ProofFailed(EngineError):
+    """The image does not answer as the model does."""
+
+    exit_code = 62
+
+
+class Unproven(EngineError):
+    """The image cannot be proved here, and unproven images are not tagged."""
+
+    exit_code = 63
+
+
+class TraceError(RunbakeError):
+    """Nothing leads from this reference to a run."""
+
+    exit_code = 65
+
+
+class DiskFull(RunbakeError):
+    """No space left on a device that runbake writes to."""
+
+    exit_code = 74

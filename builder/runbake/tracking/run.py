@@ -1,0 +1,121 @@
+"""What tracking hands on: a promoted run, read once, frozen all the way down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """The last value of a metric logged no later than the run's end."""
+
+    name: str
+    value: float
+    step: int
+    timestamp_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetInput:
+    """A dataset that the run logged as input.
+
+    `digest` is MLflow's: 8 hex digits of an MD5 over at most 10,000 rows, so a name and not a proof.
+    `source`, `schema` and `profile` are MLflow's JSON texts, "" where absent; `context` is e.g. "training".
+    """
+
+    name: str
+    digest: str
+    source_type: str
+    source: str
+    schema: str
+    profile: str
+    context: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promotion:
+    """How and when the run was promoted; never part of a digest.
+
+    `how` is "tag", "alias", "version" or "unpromoted"; `at_ms` is UTC, None where MLflow keeps no time;
+    `ordered_by` says which time `--experiment` compared: "promoted_at" or "end_time".
+    """
+
+    how: str
+    detail: str
+    at_ms: int | None
+    ordered_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFile:
+    """A file of the model: POSIX path relative to the model directory."""
+
+    path: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotedRun:
+    """A model that somebody promoted, with the run it came from.
+
+    Read once; nothing downstream asks MLflow again. Times are UTC milliseconds since 1970.
+    """
+
+    asked: str
+    run_id: str
+    run_name: str
+    experiment_id: str
+    experiment_name: str
+    user: str
+    start_time_ms: int
+    end_time_ms: int
+    params: tuple[tuple[str, str], ...]  # sorted by key
+    metrics: tuple[Metric, ...]  # sorted by name
+    source_tags: tuple[tuple[str, str], ...]  # allow-listed mlflow.source.* and mlflow.docker.*, sorted
+    datasets: tuple[DatasetInput, ...]
+    model_id: str  # m-<32 hex>, "" for models logged by MLflow 2
+    model_name: str  # the name or artifact path it was logged under
+    registered_name: str  # only if RUN named it, else ""
+    registered_version: str  # only if RUN named it, else ""
+    model_uri: str  # where `fetch_model` reads
+    files: tuple[ModelFile, ...]  # sorted by path; without registered_model_meta
+    promotion: Promotion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchedFile:
+    """A model file on disk, with its digest (64 hex digits)."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flavor:
+    """One entry under `flavors` in MLmodel, as canonical JSON text."""
+
+    name: str
+    config_json: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchedModel:
+    """A model's files on disk, complete and unchanged since they were listed.
+
+    `python_version` is the full version from python_env.yaml ("3.11.7"); `requirements` are the non-comment
+    lines of requirements.txt in order; `signature_json`, `metadata_json` are JSON texts or "".
+    `input_example`, `serving_input_example` are paths relative to `root`, or "".
+    """
+
+    root: Path
+    files: tuple[FetchedFile, ...]  # sorted by path
+    flavors: tuple[Flavor, ...]  # sorted by name
+    mlflow_version: str
+    python_version: str
+    requirements: tuple[str, ...]
+    signature_json: str
+    metadata_json: str
+    input_example: str
+    serving_input_example: str

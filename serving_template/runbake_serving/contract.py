@@ -1,0 +1,80 @@
+"""What the toolkit and the image agree on: versions, paths, keys, settings.
+
+Standard library only: the toolkit imports this module, and nothing else of the runtime.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+VERSION: Final = "0.1.0"
+__version__ = VERSION
+
+RUNTIME_REQUIREMENTS: Final = (
+    "fastapi>=0.115",
+    "numpy>=1.26",
+    "orjson>=3.10",
+    "pandas>=2.2",
+    "uvicorn>=0.32",
+)
+"""What the serving runtime itself needs, beside the model's requirements."""
+
+RUNTIME_LOCK_DATE: Final = "2026-11-20T00:00:00Z"
+"""The runtime's requirements are resolved as of this moment: the tool's release."""
+
+# --- where things are in the image ---------------------------------------------------------------------
+
+SITE_PACKAGES: Final = "/opt/runbake/site-packages"
+"""Every locked wheel, installed."""
+
+RUNTIME_ROOT: Final = "/opt/runbake/runtime"
+"""The directory that holds the package `runbake_serving`."""
+
+MODEL_ROOT: Final = "/opt/ml/model"
+"""The MLflow model directory (also where SageMaker looks)."""
+
+PROVENANCE_FILE: Final = "/opt/runbake/provenance.json"
+"""The label file."""
+
+PORT: Final = 8080
+"""SageMaker's port, and ours."""
+
+USER_ID: Final = 10001
+"""The non-root user and group of the image; numeric, so that Kubernetes' runAsNonRoot can check it."""
+
+# --- environment variables of the runtime --------------------------------------------------------------
+
+ENV_MODEL_ROOT: Final = "RUNBAKE_MODEL"
+ENV_PROVENANCE: Final = "RUNBAKE_PROVENANCE"
+ENV_HOST: Final = "RUNBAKE_HOST"
+ENV_PORT: Final = "RUNBAKE_PORT"
+ENV_WORKERS: Final = "RUNBAKE_WORKERS"
+ENV_DATAFRAME_PATH: Final = "RUNBAKE_DATAFRAME_PATH"
+"""`always` hands every flavor a DataFrame, `auto` (default) lets the flavor's fixed rule decide."""
+ENV_PAGE: Final = "RUNBAKE_PAGE"
+"""`off` removes the model page and `/provenance`."""
+
+# --- labels and annotations ----------------------------------------------------------------------------
+
+LABEL_NAMESPACE: Final = "dev.runbake."
+LABEL_RUN_ID: Final = "dev.runbake.run-id"
+LABEL_RUN_NAME: Final = "dev.runbake.run-name"
+LABEL_EXPERIMENT: Final = "dev.runbake.experiment"
+LABEL_MODEL_ID: Final = "dev.runbake.model-id"
+LABEL_MODEL_NAME: Final = "dev.runbake.model-name"
+LABEL_MODEL_VERSION: Final = "dev.runbake.model-version"
+LABEL_FLAVOR: Final = "dev.runbake.flavor"
+LABEL_PYTHON: Final = "dev.runbake.python"
+LABEL_LOCK_DIGEST: Final = "dev.runbake.lock-digest"
+LABEL_PROVENANCE_DIGEST: Final = "dev.runbake.provenance-digest"
+LABEL_TOOL_VERSION: Final = "dev.runbake.tool-version"
+LABEL_CODEC: Final = "dev.runbake.codec"
+
+# --- response headers ----------------------------------------------------------------------------------
+
+HEADER_RUN_ID: Final = "X-Runbake-Run-Id"
+HEADER_MODEL_VERSION: Final = "X-Runbake-Model-Version"
+HEADER_PROVENANCE: Final = "X-Runbake-Provenance-Digest"
+
+PROVENANCE_SCHEMA: Final = "https://runbake.dev/schema/provenance/v1"
+"""`schema` of the label file."""
