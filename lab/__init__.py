@@ -1,0 +1,1 @@
+"""The real parts that the demo, the tests and the benchmarks stand on: started here, stopped here."""

@@ -1,0 +1,24 @@
+"""Real parts for the tests; each is started once, fails with its log at a deadline, and is stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from lab.mlflow_server import running_mlflow
+from lab.registry_server import running_registry
+
+
+@pytest.fixture(scope="session")
+def registry_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`127.0.0.1:PORT` of a real, empty registry."""
+    with running_registry(tmp_path_factory.mktemp("registry"), deadline_s=15) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`http://127.0.0.1:PORT` of a real MLflow 3 server on sqlite that proxies artifacts."""
+    with running_mlflow(tmp_path_factory.mktemp("mlflow"), deadline_s=60) as uri:
+        yield uri
