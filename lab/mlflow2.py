@@ -1,0 +1,48 @@
+"""An environment of its own for MLflow 2, whose server and client the tests put beside MLflow 3."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+REQUIREMENTS = ("mlflow==2.22.*", "scikit-learn")
+_READY = ".ready"
+_DEADLINE_S = 600
+
+
+def mlflow2_python(directory: Path) -> Path:
+    """The interpreter of a virtual environment with MLflow 2.22 and scikit-learn, made once in `directory`.
+
+    A half-made environment (its maker was killed) is made again; of two makers at once one waits.
+
+    Raises:
+        RuntimeError: uv failed; the message ends with its output.
+    """
+    venv = directory / "mlflow-2.22"
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (venv / _READY).exists():
+            _create(venv)
+    return venv / "bin" / "python"
+
+
+def _create(venv: Path) -> None:
+    shutil.rmtree(venv, ignore_errors=True)
+    _uv("venv", "--quiet", "--python", sys.executable, str(venv))
+    # MLflow 2 wants setuptools for `pkg_resources` in some of its imports.
+    _uv("pip", "install", "--quiet", "--python", str(venv / "bin" / "python"), *REQUIREMENTS, "setuptools<81")
+    (venv / _READY).touch()
+
+
+def _uv(*arguments: str) -> None:
+    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    done = subprocess.run(
+        [uv or "uv", *arguments], capture_output=True, text=True, timeout=_DEADLINE_S, check=False
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"uv {' '.join(arguments[:2])} failed ({done.returncode}):\n{done.stderr[-4000:]}")
