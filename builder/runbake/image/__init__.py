@@ -1,0 +1,49 @@
+"""Files and labels become layers and an image; nothing here touches a network or an engine."""
+
+from runbake.image.blob import Blob, Descriptor, Digest
+from runbake.image.check import check_image
+from runbake.image.codec import GZIP, STORED, Codec, Packed, pack
+from runbake.image.entry import FileEntry
+from runbake.image.layer import Layer, layer_of_packed, stored_layer
+from runbake.image.layout import write_archive, write_layout
+from runbake.image.manifest import (
+    BaseParts,
+    Format,
+    Image,
+    PlatformImage,
+    Runtime,
+    canonical_json,
+    compression_of,
+    image_of,
+    platform_image,
+)
+from runbake.image.tar import DuplicatePath, open_tar
+
+__all__ = [
+    "GZIP",
+    "STORED",
+    "BaseParts",
+    "Blob",
+    "Codec",
+    "Descriptor",
+    "Digest",
+    "DuplicatePath",
+    "FileEntry",
+    "Format",
+    "Image",
+    "Layer",
+    "Packed",
+    "PlatformImage",
+    "Runtime",
+    "canonical_json",
+    "check_image",
+    "compression_of",
+    "image_of",
+    "layer_of_packed",
+    "open_tar",
+    "pack",
+    "platform_image",
+    "stored_layer",
+    "write_archive",
+    "write_layout",
+]
