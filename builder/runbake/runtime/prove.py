@@ -1,0 +1,192 @@
+"""Proof: the real container answers the run's own example as MLflow itself does.
+
+The container runs as it will in production: by digest, read-only, non-root, without capabilities, and
+without a network, so it is asked through `docker exec`. The other opinion is mlflow.pyfunc in a second
+container of the same image, which imports nothing of runbake's runtime.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from runbake.errors import ProofFailed
+from runbake.image import FileEntry, open_tar
+from runbake.runtime.compare import differences
+from runbake.runtime.engine import Engine, Executed, RunningContainer
+from runbake_serving import contract
+
+READY_WITHIN_S = 120.0
+REFERENCE_ROOT = "opt/runbake/reference"
+_REQUEST = f"{REFERENCE_ROOT}/request.json"
+_SHOWN = 5
+HARDENED: dict[str, Any] = {
+    "cap_drop": ["ALL"],
+    "network_mode": "none",
+    "security_opt": ["no-new-privileges"],
+    "tmpfs": {"/tmp": "size=64m"},  # noqa: S108 -- the container's own
+}
+"""How a container is proved; `read_only` comes on top for the one that serves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a proof asks and how it judges.
+
+    `reference` are the files of mlflow-skinny and what it needs, under `REFERENCE_ROOT`; () leaves out the
+    comparison with MLflow.
+    """
+
+    signature_json: str
+    tolerance: float
+    reference: tuple[FileEntry, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """What was asked of an image on one platform, and that it answered well.
+
+    `kind` is "example" (the run's own), "signature" (a row made from it) or "readiness" (nothing to ask).
+    `reference` names the MLflow that gave the same answer, "" where none was asked.
+    """
+
+    platform: str
+    image: str
+    kind: str
+    reference: str
+    ready_s: float
+
+    def to_json(self) -> dict[str, object]:
+        """The proof as a document."""
+        return {
+            "platform": self.platform,
+            "image": self.image,
+            "kind": self.kind,
+            "reference": self.reference,
+            "readyAfterSeconds": self.ready_s,
+        }
+
+
+def prove(engine: Engine, image: str, platform: str, question: Question) -> Proof:
+    """Start the image as in production and compare its answer with MLflow's.
+
+    Raises:
+        ProofFailed: it does not start, does not answer 200, or answers otherwise than MLflow or than its
+            own DataFrame path; the message has the first differences or the end of the log.
+        EngineError: the engine failed.
+    """
+    report = _probe(engine, image, question)
+    reference = ""
+    if report.get("request"):
+        _check_status(image, report)
+        answer = _parsed(image, "the server", report["answer"])
+        _check_dataframe_path(image, report, answer, question.tolerance)
+        if question.reference:
+            reference = _check_reference(engine, image, report["request"], answer, question)
+    return Proof(
+        platform=platform,
+        image=image,
+        kind=str(report["kind"]),
+        reference=reference,
+        ready_s=float(report["ready_s"]),
+    )
+
+
+def _probe(engine: Engine, image: str, question: Question) -> dict[str, Any]:
+    interpreter = engine.entrypoint(image)[0]
+    environment = {
+        "PROBE_MODEL": contract.MODEL_ROOT,
+        "PROBE_PORT": str(contract.PORT),
+        "PROBE_DEADLINE_S": str(READY_WITHIN_S),
+        "PROBE_SIGNATURE": question.signature_json,
+    }
+    with engine.container(image, read_only=True, **HARDENED) as container:
+        container.start()
+        done = container.execute(
+            [interpreter, "-c", _script("_prober.py")], environment, timeout_s=READY_WITHIN_S + 180
+        )
+        if done.exit_code != 0:
+            raise ProofFailed(_story(f"the prober ended with {done.exit_code}", container, done))
+        report: dict[str, Any] = json.loads(done.stdout)
+        if not report["ready"]:
+            raise ProofFailed(_story(f"not ready after {READY_WITHIN_S:.0f} s", container, done))
+        if report.get("status", 200) >= 500:
+            raise ProofFailed(
+                _story(f"answered {report['status']}: {report['answer'][:500]}", container, done)
+            )
+    return report
+
+
+def _story(problem: str, container: RunningContainer, done: Executed) -> str:
+    status, code = container.state()
+    log = container.logs(tail=30)
+    return f"{problem}; container {status} ({code})\n{done.stderr[-2000:]}{log[-4000:]}".rstrip()
+
+
+def _script(name: str) -> str:
+    return (files("runbake.runtime") / name).read_text()
+
+
+def _check_status(image: str, report: dict[str, Any]) -> None:
+    if report["status"] != 200:
+        raise ProofFailed(
+            f"{image} answered {report['status']} to the run's {report['kind']}: {report['answer'][:500]}",
+            hint="does mlflow.pyfunc answer it? the example is in serving_input_example.json of the model",
+        )
+
+
+def _check_dataframe_path(image: str, report: dict[str, Any], answer: object, tolerance: float) -> None:
+    code, out, err = report["dataframe"]
+    if code != 0:
+        raise ProofFailed(f"{image}: `predict` by the DataFrame path ended with {code}: {err}")
+    _check_equal(image, "its own DataFrame path", _parsed(image, "predict", out), answer, tolerance)
+
+
+def _check_reference(engine: Engine, image: str, request: str, answer: object, question: Question) -> str:
+    interpreter = engine.entrypoint(image)[0]
+    entries = (*question.reference, FileEntry.of_bytes(_REQUEST, request.encode()))
+    with engine.container(
+        image,
+        entrypoint=[interpreter, "-c", _script("_reference.py")],
+        command=[],
+        environment={
+            "PROBE_MODEL": contract.MODEL_ROOT,
+            "PROBE_REFERENCE": f"/{REFERENCE_ROOT}",
+            "PROBE_REQUEST": f"/{_REQUEST}",
+            "HOME": "/tmp",  # noqa: S108 -- the container's own
+        },
+        **HARDENED,
+    ) as container:
+        with open_tar(entries) as tar:
+            container.put(tar)
+        container.start()
+        if code := container.wait(timeout_s=300):
+            raise ProofFailed(
+                f"mlflow.pyfunc cannot answer the example in {image} (exit {code}):\n"
+                + container.logs(tail=20),
+                hint="the model's requirements may lack something that it needs to load",
+            )
+        said = json.loads(container.logs(stderr=False).splitlines()[-1])
+    expected = _parsed(image, "mlflow.pyfunc", said["answer"])
+    _check_equal(image, f"mlflow.pyfunc {said['mlflow']}", expected, answer, question.tolerance)
+    return f"mlflow-skinny {said['mlflow']}"
+
+
+def _parsed(image: str, who: str, text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ProofFailed(f"{image}: {who} did not answer with JSON: {text[:200]!r}") from error
+
+
+def _check_equal(image: str, who: str, expected: object, found: object, tolerance: float) -> None:
+    unequal: Sequence[str] = tuple(differences(expected, found, tolerance=tolerance))
+    if unequal:
+        shown = "\n  ".join(unequal[:_SHOWN])
+        raise ProofFailed(
+            f"{image} answers otherwise than {who}, in {len(unequal)} places:\n  {shown}",
+            hint=f"set {contract.ENV_DATAFRAME_PATH}=always in the image if the array path is at fault",
+        )
