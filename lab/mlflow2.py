@@ -9,7 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-REQUIREMENTS = ("mlflow==2.22.*", "scikit-learn")
+# SQLAlchemy 2.1 dropped a name that MLflow 2.22 imports; it says only <3 itself.
+REQUIREMENTS = ("mlflow==2.22.*", "scikit-learn", "sqlalchemy<2.1")
 _READY = ".ready"
 _DEADLINE_S = 600
 

@@ -1,0 +1,33 @@
+"""The one room that imports MLflow: from a reference to a promoted run, and to its model's files."""
+
+from runbake.tracking._door import MLFLOW_DEFAULTS, use_mlflow_defaults
+from runbake.tracking.reference import ByExperiment, RunRef
+from runbake.tracking.run import (
+    DatasetInput,
+    FetchedFile,
+    FetchedModel,
+    Flavor,
+    Metric,
+    ModelFile,
+    PromotedRun,
+    PromotedSummary,
+    Promotion,
+)
+from runbake.tracking.tracking import Tracking
+
+__all__ = [
+    "ByExperiment",
+    "DatasetInput",
+    "FetchedFile",
+    "FetchedModel",
+    "Flavor",
+    "MLFLOW_DEFAULTS",
+    "Metric",
+    "ModelFile",
+    "PromotedRun",
+    "PromotedSummary",
+    "Promotion",
+    "RunRef",
+    "Tracking",
+    "use_mlflow_defaults",
+]

@@ -21,7 +21,8 @@ class DatasetInput:
     """A dataset that the run logged as input.
 
     `digest` is MLflow's: 8 hex digits of an MD5 over at most 10,000 rows, so a name and not a proof.
-    `source`, `schema` and `profile` are MLflow's JSON texts, "" where absent; `context` is e.g. "training".
+    `source`, `schema` and `profile` are MLflow's JSON texts, "" where absent, URLs in `source` without
+    credentials; `context` is e.g. "training", "" where the run gave none.
     """
 
     name: str
@@ -37,14 +38,33 @@ class DatasetInput:
 class Promotion:
     """How and when the run was promoted; never part of a digest.
 
-    `how` is "tag", "alias", "version" or "unpromoted"; `at_ms` is UTC, None where MLflow keeps no time;
-    `ordered_by` says which time `--experiment` compared: "promoted_at" or "end_time".
+    `how` is "tag", "alias" (RUN named one), "version" (RUN named a version that has aliases now) or
+    "unpromoted"; `detail` is the tag or the aliases. `at_ms` is UTC, None where MLflow keeps no time.
+    `ordered_by` says which time `--experiment` compared: "promoted_at" or "end_time", "" where RUN was named.
     """
 
     how: str
     detail: str
     at_ms: int | None
     ordered_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotedSummary:
+    """One line of `runbake promoted`: a run that carries the promotion tag.
+
+    `status` is MLflow's (only "FINISHED" can be built); `promoted_at_ms` is None where somebody set the tag
+    by hand; `end_time_ms` is None while the run is going.
+    """
+
+    run_id: str
+    run_name: str
+    experiment_id: str
+    experiment_name: str
+    user: str
+    status: str
+    promoted_at_ms: int | None
+    end_time_ms: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +92,7 @@ class PromotedRun:
     end_time_ms: int
     params: tuple[tuple[str, str], ...]  # sorted by key
     metrics: tuple[Metric, ...]  # sorted by name
-    source_tags: tuple[tuple[str, str], ...]  # allow-listed mlflow.source.* and mlflow.docker.*, sorted
+    source_tags: tuple[tuple[str, str], ...]  # allow-listed mlflow.source.*, sorted; URLs without credentials
     datasets: tuple[DatasetInput, ...]
     model_id: str  # m-<32 hex>, "" for models logged by MLflow 2
     model_name: str  # the name or artifact path it was logged under
@@ -105,7 +125,8 @@ class FetchedModel:
     """A model's files on disk, complete and unchanged since they were listed.
 
     `python_version` is the full version from python_env.yaml ("3.11.7"); `requirements` are the non-comment
-    lines of requirements.txt in order; `signature_json`, `metadata_json` are JSON texts or "".
+    lines of requirements.txt in order, without options; `signature_json` (`{"inputs": …, "outputs": …,
+    "params": …}`) and `metadata_json` are canonical JSON texts or "".
     `input_example`, `serving_input_example` are paths relative to `root`, or "".
     """
 

@@ -1,0 +1,393 @@
+"""The door to MLflow: resolve a promoted run, fetch its model, keep notes on it."""
+
+# MLflow annotates some of its functions and not others.
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from runbake.errors import (
+    ArtifactMissing,
+    InvalidReference,
+    NotPromoted,
+    RunNotFinished,
+    RunNotFound,
+    TrackingError,
+)
+from runbake.tracking import _facts, _promotion
+from runbake.tracking._artifacts import files_in, store_at
+from runbake.tracking._door import Door, without_userinfo
+from runbake.tracking._fetch import fetch
+from runbake.tracking._mlmodel import MLMODEL
+from runbake.tracking._models import Candidate, logged_model, model_of_run, model_of_version, ready
+from runbake.tracking.reference import ByExperiment, RunRef
+from runbake.tracking.run import FetchedModel, ModelFile, PromotedRun, PromotedSummary
+
+if TYPE_CHECKING:
+    from mlflow.entities import Experiment, Run
+    from mlflow.entities.model_registry import ModelVersion
+
+_PAGE = 1000
+_EXPERIMENTS_PER_SEARCH = 500
+_LOCK_KEY = re.compile(r"[0-9A-Za-z._-]{1,128}")
+_TAG_KEY = re.compile(r"[\w./ -]{1,250}")
+_LONGEST_TAG = 5000  # characters; MLflow 2's limit, MLflow 3 takes 8000
+_MOST_TAGS = 100  # in one request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What RUN led to, before anybody asked whether it may be built."""
+
+    run: Run
+    model: Candidate | None  # None: RUN named the run only
+    version: ModelVersion | None
+
+
+class Tracking:
+    """An MLflow tracking server, over HTTP, with MLflow's own authentication settings.
+
+    Nothing is imported or asked before the first call. Credentials in the URI work and are never shown.
+
+    Args:
+        tracking_uri: as MLFLOW_TRACKING_URI.
+        promote_tag: name and value of the run tag that means "promoted".
+        timeout_s: how long the first contact may take altogether, about; later requests obey
+            MLFLOW_HTTP_REQUEST_TIMEOUT and MLFLOW_HTTP_REQUEST_MAX_RETRIES (see `use_mlflow_defaults`).
+        artifact_hosts: `HOST[:PORT]`s beside the tracking server that may serve artifacts, and so receive
+            MLflow's credentials.
+
+    Raises (every method, beside its own):
+        TrackingError: unreachable, too slow, or broken; the message names the server without credentials.
+        TrackingAuthError: the server answered 401 or 403.
+    """
+
+    def __init__(
+        self,
+        tracking_uri: str,
+        *,
+        promote_tag: tuple[str, str] = ("promote", "true"),
+        timeout_s: float = 12.0,
+        artifact_hosts: Sequence[str] = (),
+    ) -> None:
+        self._door = Door(tracking_uri, timeout_s=timeout_s, artifact_hosts=tuple(artifact_hosts))
+        self._tag = _promotion.checked_tag(promote_tag)
+
+    def __repr__(self) -> str:
+        return f"Tracking({self._door.address!r})"
+
+    # --- reading ---------------------------------------------------------------------------------------
+
+    def fetch_promoted_run(
+        self, ref: RunRef | ByExperiment, *, model_name: str = "", allow_unpromoted: bool = False
+    ) -> PromotedRun:
+        """Read everything about a promoted run that later stages need, once.
+
+        Args:
+            ref: which run. `ByExperiment` takes the latest promoted one, by the time of its promotion where
+                `promote` wrote one, else by its end; `Promotion.ordered_by` says which.
+            model_name: which of the run's models, where `ref` names none.
+            allow_unpromoted: take a run nobody promoted, and record that.
+
+        Raises:
+            RunNotFound, RunNotFinished, NotPromoted: the run is not there, not done, or nobody's choice.
+            NoModel, AmbiguousModel, ModelNotReady: no model, several, or an unfinished one.
+            ArtifactMissing, UnsafePath: its files are gone, or one of them would leave its directory.
+        """
+        found = self._found(ref)
+        run = _finished(found.run)
+        promotion = _promotion.promotion_of(
+            ref if isinstance(ref, RunRef) else None,
+            tags=run.data.tags,
+            end_time_ms=int(run.info.end_time),
+            aliases=tuple(found.version.aliases) if found.version is not None else (),
+            tag=self._tag,
+            allow_unpromoted=allow_unpromoted,
+            run_id=run.info.run_id,
+        )
+        model = found.model or model_of_run(self._door, run, _wanted_name(ref, model_name))
+        files = self._files_of(model.location, ready(model).name)
+        return PromotedRun(
+            asked=str(ref),
+            run_id=run.info.run_id,
+            run_name=str(run.info.run_name or ""),
+            experiment_id=str(run.info.experiment_id),
+            experiment_name=self._experiment(run.info.experiment_id).name,
+            user=_facts.user_of(run),
+            start_time_ms=int(run.info.start_time or 0),
+            end_time_ms=int(run.info.end_time),
+            params=_facts.params_of(run),
+            metrics=_facts.metrics_of(self._door, run),
+            source_tags=_facts.source_tags_of(run),
+            datasets=_facts.datasets_of(run),
+            model_id=model.model_id,
+            model_name=model.name,
+            registered_name=str(found.version.name) if found.version is not None else "",
+            registered_version=str(found.version.version) if found.version is not None else "",
+            model_uri=model.location,
+            files=files,
+            promotion=promotion,
+        )
+
+    def fetch_model(
+        self,
+        run: PromotedRun,
+        destination: Path,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> FetchedModel:
+        """Download the run's model into `destination`, whole or not at all.
+
+        Bytes are hashed as they arrive and go to a directory of their own beside `destination`, which gets
+        its name at the end; so two processes may fetch the same model to the same place. Afterwards the
+        files are listed again. A change that keeps every size is not noticed: MLflow gives nothing to see
+        it by.
+
+        Args:
+            destination: must not exist, or hold exactly this model.
+            progress: called with bytes done and bytes in all, from several threads, one at a time.
+
+        Raises:
+            ArtifactMissing: a listed file cannot be read, or one that MLmodel names is not there.
+            ArtifactChanged: files or sizes differ from what `fetch_promoted_run` saw.
+            NoModel: MLmodel is malformed; the message names the line.
+            DiskFull: no space is left.
+        """
+        self._door.client()
+        return fetch(self._door, run, destination, progress=progress)
+
+    def promoted(self, experiment: str | None = None) -> tuple[PromotedSummary, ...]:
+        """Every run with the promotion tag, in one experiment or all, the latest first."""
+        experiments = (
+            {e.experiment_id: e.name for e in self._experiments()}
+            if experiment is None
+            else {(e := self._experiment_named(experiment)).experiment_id: e.name}
+        )
+        summaries = [
+            _facts.summary_of(run, str(experiments[run.info.experiment_id]))
+            for run in self._search(tuple(experiments), _promotion.filter_of(self._tag))
+        ]
+        return tuple(sorted(summaries, key=_facts.newest_first))
+
+    def run_page_url(self, run: PromotedRun) -> str:
+        """The run's page in MLflow's own interface, without credentials; "" where there is no web server."""
+        if not self._door.is_http:
+            return ""
+        base = without_userinfo(self._door.uri)
+        return f"{base}/#/experiments/{quote(run.experiment_id)}/runs/{quote(run.run_id)}"
+
+    # --- writing ---------------------------------------------------------------------------------------
+
+    def promote(self, ref: RunRef, *, at: datetime) -> PromotedSummary:
+        """Tag the run as promoted at this moment; promoting it again moves the moment.
+
+        Raises:
+            RunNotFinished: only finished runs can be promoted.
+        """
+        run = _finished(self._found(ref).run)
+        tags = {self._tag[0]: self._tag[1], _promotion.PROMOTED_AT: _promotion.rfc3339_of(at)}
+        self._set_tags(run.info.run_id, tags)
+        return self._summary(run.info.run_id)
+
+    def demote(self, ref: RunRef, *, at: datetime) -> PromotedSummary:
+        """Take the promotion tag off the run and note when; a run without it stays as it is.
+
+        Aliases of the model registry stay: they are not runbake's.
+        """
+        run = self._found(ref).run
+        run_id = str(run.info.run_id)
+        if run.data.tags.get(self._tag[0]) == self._tag[1]:
+            self._set_tags(run_id, {_promotion.DEMOTED_AT: _promotion.rfc3339_of(at)})
+            with self._door.translated(f"run {run_id}"):
+                for key in (_promotion.PROMOTED_AT, self._tag[0]):
+                    if key in run.data.tags:
+                        self._door.client().delete_tag(run_id, key)
+        return self._summary(run_id)
+
+    def read_lock(self, run_id: str, key: str) -> str | None:
+        """The lock stored on the run under this key; None where there is none."""
+        path = _lock_path(key)
+        with self._door.translated(f"lock {path} of run {run_id}", missing=ArtifactMissing):
+            run = self._run(run_id)
+            return _facts.small_artifact(self._door, str(run.info.artifact_uri), path)
+
+    def write_lock_once(self, run_id: str, key: str, text: str) -> str:
+        """Store the lock on the run unless one is there; the one that is there afterwards.
+
+        MLflow has no conditional write: of two writers within the same second the later wins, and the
+        earlier may have read its own. Both were made from the same key.
+
+        Raises:
+            TrackingError: the artifact store cannot be written; the caller decides whether that matters.
+        """
+        stored = self.read_lock(run_id, key)
+        if stored is not None:
+            return stored
+        path = _lock_path(key)
+        with self._door.translated(f"lock {path} of run {run_id}", missing=TrackingError):
+            store_at(self._door, str(self._run(run_id).info.artifact_uri)).write(path, text.encode())
+        stored = self.read_lock(run_id, key)
+        if stored is None:
+            raise TrackingError(f"the lock {path} was written to run {run_id}, but cannot be read again")
+        return stored
+
+    def record_image(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags such as `runbake.image` on the run, all in one request.
+
+        Raises:
+            TrackingError: a tag breaks MLflow's limits (all of them are listed), or the run is gone.
+        """
+        wrong = [
+            f"{key[:100]!r}: {'name' if not _TAG_KEY.fullmatch(key) else 'value of ' + str(len(value))}"
+            for key, value in sorted(tags.items())
+            if not _TAG_KEY.fullmatch(key) or len(value) > _LONGEST_TAG
+        ]
+        if wrong or len(tags) > _MOST_TAGS:
+            raise TrackingError(
+                f"MLflow cannot store these tags on run {run_id}: {', '.join(wrong) or 'too many'}",
+                hint=f"at most {_MOST_TAGS} tags, names of 250 and values of {_LONGEST_TAG} characters",
+            )
+        self._set_tags(run_id, tags)
+
+    # --- finding ---------------------------------------------------------------------------------------
+
+    def _found(self, ref: RunRef | ByExperiment) -> _Found:
+        if isinstance(ref, ByExperiment):
+            return _Found(run=self._latest_promoted(ref.name), model=None, version=None)
+        if ref.kind == "run":
+            return _Found(run=self._run(ref.run_id), model=None, version=None)
+        if ref.kind == "model":
+            model, run_id = logged_model(self._door, ref.model_id)
+            if not run_id:
+                raise RunNotFound(f"{ref} was logged outside a run", hint="log the model inside a run")
+            return _Found(run=self._run(run_id, of=str(ref)), model=model, version=None)
+        version = self._version(ref)
+        model, run_id = model_of_version(self._door, version)
+        return _Found(run=self._run(run_id, of=str(ref)), model=model, version=version)
+
+    def _run(self, run_id: str, *, of: str = "") -> Run:
+        named = f"run {run_id}" + (f" (of {of})" if of else "")
+        with self._door.translated(named):
+            run = self._door.client().get_run(run_id)
+        if run.info.lifecycle_stage != "active":
+            raise RunNotFound(
+                f"{named} was deleted", hint=f"restore it with: mlflow runs restore --run-id {run_id}"
+            )
+        return run
+
+    def _version(self, ref: RunRef) -> ModelVersion:
+        with self._door.translated(f"registered model {ref}"):
+            client = self._door.client()
+            if ref.kind == "alias":
+                return client.get_model_version_by_alias(ref.name, ref.alias)
+            return client.get_model_version(ref.name, ref.version)
+
+    def _latest_promoted(self, name: str) -> Run:
+        experiment = self._experiment_named(name)
+        finished = f"{_promotion.filter_of(self._tag)} AND attributes.status = 'FINISHED'"
+        runs = self._search((experiment.experiment_id,), finished)
+        if not runs:
+            raise NotPromoted(
+                f"no finished run of experiment {name!r} has the tag {self._tag[0]}={self._tag[1]}",
+                hint="promote one with: runbake promote RUN",
+            )
+        # The run id decides between equal times, so that everybody gets the same answer.
+        return max(
+            runs,
+            key=lambda run: (
+                _promotion.order_of(run.data.tags, int(run.info.end_time or 0))[0],
+                run.info.run_id,
+            ),
+        )
+
+    def _experiment_named(self, name: str) -> Experiment:
+        with self._door.translated(f"experiment {name!r}"):
+            experiment = self._door.client().get_experiment_by_name(name)
+        if experiment is None or experiment.lifecycle_stage != "active":
+            gone = "no experiment named" if experiment is None else "a deleted experiment named"
+            raise RunNotFound(
+                f"{self._door.address} has {gone} {name!r}", hint="list them with: mlflow experiments search"
+            )
+        return experiment
+
+    def _experiment(self, experiment_id: str) -> Experiment:
+        with self._door.translated(f"experiment {experiment_id}"):
+            return self._door.client().get_experiment(experiment_id)
+
+    def _experiments(self) -> list[Experiment]:
+        found: list[Experiment] = []
+        token: str | None = None
+        with self._door.translated("experiments"):
+            while True:
+                page = self._door.client().search_experiments(max_results=_PAGE, page_token=token)
+                found.extend(page)
+                token = page.token
+                if not token:
+                    return found
+
+    def _search(self, experiment_ids: Sequence[str], text: str) -> list[Run]:
+        found: list[Run] = []
+        with self._door.translated(f"runs where {text}"):
+            for start in range(0, len(experiment_ids), _EXPERIMENTS_PER_SEARCH):
+                some, token = list(experiment_ids[start : start + _EXPERIMENTS_PER_SEARCH]), None
+                while True:
+                    page = self._door.client().search_runs(
+                        some, filter_string=text, max_results=_PAGE, page_token=token
+                    )
+                    found.extend(page)
+                    token = page.token
+                    if not token:
+                        break
+        return found
+
+    def _files_of(self, location: str, name: str) -> tuple[ModelFile, ...]:
+        with self._door.translated(f"files of model {name!r}", missing=ArtifactMissing):
+            files = files_in(store_at(self._door, location))
+        if not any(file.path == MLMODEL for file in files):
+            raise ArtifactMissing(
+                f"the model {name!r} has no file {MLMODEL} among its {len(files)} files",
+                hint="were its artifacts deleted, or does the server keep them on a disk of its own?",
+            )
+        return files
+
+    def _set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        with self._door.translated(f"run {run_id}"):
+            client = self._door.client()
+            from mlflow.entities import RunTag
+
+            client.log_batch(run_id, tags=[RunTag(key, value) for key, value in sorted(tags.items())])
+
+    def _summary(self, run_id: str) -> PromotedSummary:
+        run = self._run(run_id)
+        return _facts.summary_of(run, str(self._experiment(run.info.experiment_id).name))
+
+
+def _finished(run: Run) -> Run:
+    if run.info.status != "FINISHED" or run.info.end_time is None:
+        raise RunNotFinished(
+            f"run {run.info.run_id} has the status {run.info.status}, not FINISHED",
+            hint="wait for it to end" if run.info.status == "RUNNING" else "only finished runs are built",
+        )
+    return run
+
+
+def _wanted_name(ref: RunRef | ByExperiment, model_name: str) -> str:
+    named = ref.name if isinstance(ref, RunRef) else ""
+    if named and model_name and named != model_name:
+        raise InvalidReference(
+            f"{ref} names the model {named!r}, and the option names {model_name!r}", hint="give one of them"
+        )
+    return named or model_name
+
+
+def _lock_path(key: str) -> str:
+    if not _LOCK_KEY.fullmatch(key) or key in (".", ".."):
+        raise ValueError(f"not a lock key: {key!r}")
+    return f"runbake/locks/{key}.json"
