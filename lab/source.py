@@ -1,0 +1,119 @@
+"""What Dockerfile.base starts from: a hub's image, or where none is reachable, Debian from its packages."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import docker
+from docker.errors import APIError, ImageNotFound
+
+from lab.errors import LabError
+from lab.packages import ensure_packages, find_program
+from lab.state import LAB_DIRECTORY
+from lab.story import Story
+
+MADE_REPOSITORY = "runbake-lab/debian"
+PACKAGES = {"mmdebstrap": "mmdebstrap"}
+INCLUDED = ("usr-is-merged", "python3", "libgomp1", "ca-certificates", "tzdata")
+_DEADLINE_S = 600
+_HOOKS = "/usr/share/mmdebstrap/hooks/merged-usr"
+_APT_SOURCES = ("sources.list.d/debian.sources", "sources.list.d/ubuntu.sources", "sources.list")
+
+
+def hub_image(python_minor: int) -> str:
+    """The image on Docker Hub with this Python 3; Debian 12's own is 3.11."""
+    return "debian:bookworm-slim" if python_minor == 11 else f"python:3.{python_minor}-slim"
+
+
+def source_image(client: docker.DockerClient, *, story: Story) -> str:
+    """A Debian-like image in the engine, named; the one that is there, else pulled, else made from packages.
+
+    Raises:
+        LabError: it cannot be pulled, and cannot be made here either.
+    """
+    pulled = hub_image(sys.version_info.minor)
+    made = f"{MADE_REPOSITORY}:{_codename()}"
+    for name in (made, pulled):
+        if _is_there(client, name):
+            return name
+    if _pull(client, pulled, story):
+        return pulled
+    _make(client, made, story)
+    return made
+
+
+def _is_there(client: docker.DockerClient, name: str) -> bool:
+    try:
+        client.images.get(name)
+    except ImageNotFound:
+        return False
+    return True
+
+
+def _pull(client: docker.DockerClient, name: str, story: Story) -> bool:
+    try:
+        client.images.pull(name)
+    except APIError:
+        story.note("base", f"{name} cannot be pulled here")
+        return False
+    return True
+
+
+def _codename() -> str:
+    try:
+        return platform.freedesktop_os_release().get("VERSION_CODENAME", "none")
+    except OSError:
+        return "none"
+
+
+def _make(client: docker.DockerClient, name: str, story: Story) -> None:
+    ensure_packages(PACKAGES, log=LAB_DIRECTORY / "apt.log", story=story)
+    with story.step("base", f"make {name} from packages"), tempfile.TemporaryDirectory() as directory:
+        archive = Path(directory) / "root.tar"
+        debootstrap(archive, _codename())
+        repository, _, tag = name.rpartition(":")
+        client.api.import_image_from_file(str(archive), repository=repository, tag=tag)
+
+
+def debootstrap(archive: Path, suite: str, *options: str) -> None:
+    """Write a minimal system of that suite to `archive`, from this machine's own package sources.
+
+    This machine's apt installs the packages, by its mirrors and certificates; none of that stays in it.
+
+    Raises:
+        LabError: mmdebstrap failed; the message ends with its output.
+    """
+    done = subprocess.run(
+        [
+            find_program("mmdebstrap") or "mmdebstrap",
+            "--variant=minbase",
+            f"--include={','.join(INCLUDED)}",
+            f"--hook-dir={_HOOKS}",
+            *(f"--dpkgopt=path-exclude=/usr/share/{path}/*" for path in ("man", "locale", "doc", "info")),
+            "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+            '--customize-hook=rm -f "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/*',
+            *options,
+            suite,
+            str(archive),
+            *_package_sources(),
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=_DEADLINE_S,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise LabError(f"mmdebstrap failed ({done.returncode}):\n{done.stderr[-4000:]}")
+
+
+def _package_sources() -> tuple[str, ...]:
+    """This machine's list of mirrors; empty lets mmdebstrap take the distribution's own."""
+    candidates = (Path("/etc/apt") / name for name in _APT_SOURCES)
+    found = [str(path) for path in candidates if path.is_file() and path.stat().st_size]
+    return tuple(found[:1])
