@@ -181,11 +181,11 @@ class Translated:
 
     def _ours(self, error: BaseException) -> RunbakeError | None:
         """The error in our words, or None for a bug, which stays one."""
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            return DiskFull(f"no space left while reading {self.what}", hint="free some space, or set TMPDIR")
         family = type(error).__module__.partition(".")[0]
         if isinstance(error, requests.RequestException) or family == "mlflow":
             return self._of_mlflow(error)
+        if isinstance(error, OSError) and family == "builtins":
+            return self._of_disk(error)
         if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in CLOUD_LIBRARIES:
             return TrackingError(
                 f"cannot read {self.what}: the artifact store needs the Python package {error.name!r}",
@@ -195,6 +195,12 @@ class Translated:
             text = one_line(str(error))
             return TrackingError(f"cannot read {self.what}: the artifact store says: {text}")
         return None
+
+    def _of_disk(self, error: OSError) -> RunbakeError:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return DiskFull(f"no space left on the disk for {self.what}", hint="free some, or set TMPDIR")
+        where = f" at {str(error.filename)[:200]!r}" if error.filename else ""
+        return TrackingError(f"cannot read or keep {self.what}{where}: {error.strerror or error}")
 
     def _of_mlflow(self, error: BaseException) -> TrackingError:
         status, code, address = _status_of(error), str(getattr(error, "error_code", "")), self.door.address

@@ -107,14 +107,14 @@ def summary_of(run: Run, experiment_name: str) -> PromotedSummary:
         user=user_of(run),
         status=str(run.info.status),
         promoted_at_ms=at_ms_of(run.data.tags.get(PROMOTED_AT, "")),
-        end_time_ms=None if run.info.end_time is None else int(run.info.end_time),
+        end_time_ms=int(run.info.end_time or 0),
     )
 
 
 def newest_first(summary: PromotedSummary) -> tuple[int, str]:
     """A sort key: the time `--experiment` would compare, then the run id, so that the order is total."""
     at_ms = summary.promoted_at_ms if summary.promoted_at_ms is not None else summary.end_time_ms
-    return (-(at_ms or 0), summary.run_id)
+    return (-at_ms, summary.run_id)
 
 
 def small_artifact(door: Door, root: str, path: str) -> str | None:

@@ -29,17 +29,17 @@ def fetch(
     progress: Callable[[int, int], None] | None,
 ) -> FetchedModel:
     """See `Tracking.fetch_model`."""
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=destination.parent, prefix=f".{destination.name}."))
-    try:
-        tree = scratch / "model"
-        tree.mkdir()
-        with door.translated(f"files of model {run.model_name!r}", missing=ArtifactMissing):
+    with door.translated(f"files of model {run.model_name!r}", missing=ArtifactMissing):
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=destination.parent, prefix=f".{destination.name}."))
+        try:
+            tree = scratch / "model"
+            tree.mkdir()
             files = _download(store_at(door, run.model_uri), run.files, tree, progress)
-        description = description_of(tree)
-        root = _settle(tree, destination, files)
-    finally:
-        shutil.rmtree(scratch)
+            description = description_of(tree)
+            root = _settle(tree, destination, files)
+        finally:
+            shutil.rmtree(scratch)
     return FetchedModel(
         root=root,
         files=files,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
     from mlflow.entities.model_registry import ModelVersion
 
+_READY = "READY"
 _HISTORY = "mlflow.log-model.history"
 _LONGEST_SOURCE_CHAIN = 5
 _SHOWN = 20
@@ -44,7 +45,9 @@ def model_of_run(door: Door, run: Run, name: str) -> Candidate:
     run_id = str(run.info.run_id)
     logged = _logged_models(door, run)
     fitting = [model for model in logged if name in ("", model.name)] or _mlflow2_models(door, run, name)
-    return ready(chosen(fitting, run_id=run_id, name=name, others=sorted({m.name for m in logged})))
+    # The run has ended: beside a finished model, an unfinished one is what an interrupted attempt left.
+    usable = [model for model in fitting if model.status == _READY] or fitting
+    return ready(chosen(usable, run_id=run_id, name=name, others=sorted({m.name for m in logged})))
 
 
 def chosen(fitting: Sequence[Candidate], *, run_id: str, name: str, others: Sequence[str]) -> Candidate:
@@ -76,7 +79,7 @@ def chosen(fitting: Sequence[Candidate], *, run_id: str, name: str, others: Sequ
 
 def ready(model: Candidate) -> Candidate:
     """The model, if MLflow says that it is complete."""
-    if model.status != "READY":
+    if model.status != _READY:
         raise ModelNotReady(
             f"model {model.model_id or model.name} has the status {model.status}, not READY",
             hint="was its logging interrupted? Log it again, or name another model",
@@ -99,7 +102,7 @@ def model_of_version(door: Door, version: ModelVersion) -> tuple[Candidate, str]
         RunNotFound: it came from no run.
     """
     label = f"models:/{version.name}/{version.version}"
-    if version.status != "READY":
+    if version.status != _READY:
         raise ModelNotReady(
             f"{label} has the status {version.status}, not READY",
             hint=f"MLflow says: {one_line(version.status_message or 'nothing')}",
@@ -112,7 +115,7 @@ def model_of_version(door: Door, version: ModelVersion) -> tuple[Candidate, str]
         with door.translated(f"download location of {label}"):
             uri = door.client().get_model_version_download_uri(version.name, version.version)
         run_id = str(version.run_id or "")
-        model = Candidate(name=_name_in(uri), model_id="", status="READY", location=uri)
+        model = Candidate(name=_name_in(uri), model_id="", status=_READY, location=uri)
     if not run_id:
         raise RunNotFound(
             f"{label} was registered from no run, so nothing says how it was trained",
@@ -194,7 +197,7 @@ def _mlflow2_models(door: Door, run: Run, name: str) -> list[Candidate]:
         if not paths:
             paths = {entry.name for entry in store.list_directory("") if entry.is_directory}
         return [
-            Candidate(name=path, model_id="", status="READY", location=f"{root.rstrip('/')}/{path}")
+            Candidate(name=path, model_id="", status=_READY, location=f"{root.rstrip('/')}/{path}")
             for path in sorted(paths)
             if any(entry.name == MLMODEL for entry in store.list_directory(_inside(path)))
         ]

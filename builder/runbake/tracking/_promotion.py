@@ -11,15 +11,15 @@ from runbake.tracking.reference import RunRef
 from runbake.tracking.run import Promotion
 
 PROMOTED_AT = "runbake.promoted_at"
-DEMOTED_AT = "runbake.demoted_at"
 
 _TAG_NAME = re.compile(r"[\w./ -]{1,250}")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
 
-def rfc3339_of(at: datetime) -> str:
-    """The moment in UTC with milliseconds; `at_ms_of(rfc3339_of(t))` is `t` in whole milliseconds."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def rfc3339_of(at_ms: int) -> str:
+    """The moment in UTC with milliseconds; `at_ms_of(rfc3339_of(t)) == t`."""
+    seconds, milliseconds = divmod(at_ms, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{milliseconds:03}Z"
 
 
 def at_ms_of(text: str) -> int | None:

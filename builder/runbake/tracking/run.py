@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 
@@ -54,7 +54,7 @@ class PromotedSummary:
     """One line of `runbake promoted`: a run that carries the promotion tag.
 
     `status` is MLflow's (only "FINISHED" can be built); `promoted_at_ms` is None where somebody set the tag
-    by hand; `end_time_ms` is None while the run is going.
+    by hand; `end_time_ms` is 0 while the run is going.
     """
 
     run_id: str
@@ -64,7 +64,11 @@ class PromotedSummary:
     user: str
     status: str
     promoted_at_ms: int | None
-    end_time_ms: int | None
+    end_time_ms: int
+
+    def to_json(self) -> dict[str, object]:
+        """The fields under their own names."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -185,31 +184,30 @@ class Tracking:
 
     # --- writing ---------------------------------------------------------------------------------------
 
-    def promote(self, ref: RunRef, *, at: datetime) -> PromotedSummary:
-        """Tag the run as promoted at this moment; promoting it again moves the moment.
+    def promote(self, ref: RunRef, *, now_ms: int) -> str:
+        """Tag the run as promoted at this moment, and return its id; a second time moves the moment.
 
         Raises:
             RunNotFinished: only finished runs can be promoted.
         """
-        run = _finished(self._found(ref).run)
-        tags = {self._tag[0]: self._tag[1], _promotion.PROMOTED_AT: _promotion.rfc3339_of(at)}
-        self._set_tags(run.info.run_id, tags)
-        return self._summary(run.info.run_id)
+        run_id = str(_finished(self._found(ref).run).info.run_id)
+        self._set_tags(
+            run_id, {self._tag[0]: self._tag[1], _promotion.PROMOTED_AT: _promotion.rfc3339_of(now_ms)}
+        )
+        return run_id
 
-    def demote(self, ref: RunRef, *, at: datetime) -> PromotedSummary:
-        """Take the promotion tag off the run and note when; a run without it stays as it is.
+    def demote(self, ref: RunRef) -> str:
+        """Take the promotion tags off the run, and return its id; a run without them stays as it is.
 
         Aliases of the model registry stay: they are not runbake's.
         """
         run = self._found(ref).run
         run_id = str(run.info.run_id)
-        if run.data.tags.get(self._tag[0]) == self._tag[1]:
-            self._set_tags(run_id, {_promotion.DEMOTED_AT: _promotion.rfc3339_of(at)})
-            with self._door.translated(f"run {run_id}"):
-                for key in (_promotion.PROMOTED_AT, self._tag[0]):
-                    if key in run.data.tags:
-                        self._door.client().delete_tag(run_id, key)
-        return self._summary(run_id)
+        with self._door.translated(f"run {run_id}"):
+            for key in (_promotion.PROMOTED_AT, self._tag[0]):
+                if key in run.data.tags:
+                    self._door.client().delete_tag(run_id, key)
+        return run_id
 
     def read_lock(self, run_id: str, key: str) -> str | None:
         """The lock stored on the run under this key; None where there is none."""
@@ -228,8 +226,14 @@ class Tracking:
             TrackingError: the artifact store cannot be written; the caller decides whether that matters.
         """
         stored = self.read_lock(run_id, key)
-        if stored is not None:
-            return stored
+        return stored if stored is not None else self.replace_lock(run_id, key, text)
+
+    def replace_lock(self, run_id: str, key: str, text: str) -> str:
+        """Store the lock on the run, whatever is there; the one that is there afterwards.
+
+        Raises:
+            TrackingError: the artifact store cannot be written.
+        """
         path = _lock_path(key)
         with self._door.translated(f"lock {path} of run {run_id}", missing=TrackingError):
             store_at(self._door, str(self._run(run_id).info.artifact_uri)).write(path, text.encode())
@@ -363,10 +367,6 @@ class Tracking:
             from mlflow.entities import RunTag
 
             client.log_batch(run_id, tags=[RunTag(key, value) for key, value in sorted(tags.items())])
-
-    def _summary(self, run_id: str) -> PromotedSummary:
-        run = self._run(run_id)
-        return _facts.summary_of(run, str(self._experiment(run.info.experiment_id).name))
 
 
 def _finished(run: Run) -> Run:
