@@ -9,6 +9,7 @@ The data set comes with scikit-learn: 178 Italian wines of three cultivars, each
 from __future__ import annotations
 
 import argparse
+from importlib.metadata import version
 from pathlib import Path
 
 import mlflow
@@ -26,11 +27,13 @@ EXPERIMENT = "wine-demo"
 TARGET = "cultivar"
 PARAMS = {"C": 0.5, "max_iter": 500}
 SEED = 7
+REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn", "scipy", "skops")
 
 
 def wines() -> tuple[pd.DataFrame, pd.DataFrame]:
     """The training and the test wines, (133, 14) and (45, 14); the same split every time."""
-    frame = load_wine(as_frame=True).frame.rename(columns={"target": TARGET})
+    data = load_wine(as_frame=True)
+    frame = data.data.assign(**{TARGET: data.target_names[data.target]})
     train, test = train_test_split(frame, test_size=0.25, random_state=SEED, stratify=frame[TARGET])
     return train.reset_index(drop=True), test.reset_index(drop=True)
 
@@ -65,6 +68,8 @@ def log_run(model: Pipeline, train: pd.DataFrame, test: pd.DataFrame) -> str:
             name="model",
             signature=infer_signature(measurements, model.predict(measurements)),
             input_example=measurements.head(3),
+            # Said rather than guessed: MLflow's guess also names what merely happens to be imported.
+            pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
         )
     return str(run.info.run_id)
 

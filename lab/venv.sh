@@ -35,10 +35,10 @@ echo "  venv        $("$python" --version), $(grep -c '^[a-zA-Z]' requirements-d
 # uv alone first, by its own lines of the lock: it installs the rest ten times as fast as pip.
 lines=$venv/requirements-uv.txt
 awk '/^uv==/ {on = 1} on {print} on && !/\\$/ {exit}' requirements-dev.txt > "$lines"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --requirement "$lines"
+"$venv/bin/python" -m pip install -qq --disable-pip-version-check --require-hashes --requirement "$lines"
 # pip's configuration may know an index that uv's does not.
 "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --require-hashes --requirement requirements-dev.txt ||
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
+    "$venv/bin/python" -m pip install -qq --disable-pip-version-check --require-hashes \
         --requirement requirements-dev.txt
 "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --offline --no-build-isolation --no-deps --editable .
 echo "$want" > "$stamp"
