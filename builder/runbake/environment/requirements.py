@@ -70,7 +70,8 @@ def _requirement_of(text: str, whose: str) -> str:
             f"{whose} asks for {_shown(text)}, which is not a requirement",
             hint="write NAME==VERSION, one a line, in the model's pip_requirements",
         ) from error
-    if requirement.url:
+    # pip takes `foo-1.0.tar.gz` for a file, the specification for a name.
+    if requirement.url or _ELSEWHERE.search(requirement.name):
         raise _elsewhere(text, whose)
     return str(requirement)
 
