@@ -52,6 +52,15 @@ class Store:
             with tempfile.TemporaryDirectory(dir=self.root, prefix="tmp-") as directory:
                 yield Path(directory)
 
+    def adopt(self, directory: Path, target: Path) -> None:
+        """Move a finished directory of this store's scratch to its place; the first one there stays."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            directory.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+
     def blob_path(self, hex_digest: str) -> Path:
         """Where the blob of this digest is, or would be."""
         return self._blobs / hex_digest
@@ -95,6 +104,10 @@ class Store:
                 packed = self.write_blob(lambda out: pack(tar, codec, out))
             self._remember(recipe, packed)
         return layer_of_packed(name, packed, codec, self.blob_path(packed.sha256), comment)
+
+    def knows(self, recipe: str) -> bool:
+        """Whether the layer of this recipe would be recalled."""
+        return self._recalled(recipe) is not None
 
     def _recalled(self, recipe: str) -> Packed | None:
         try:

@@ -1,0 +1,119 @@
+"""The command `runbake`: argv, environment and file in; exit status out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import click
+from rich.console import Console
+
+from runbake import __version__
+from runbake.cli.containerize import containerize, prove_command, render
+from runbake.cli.context import Settings
+from runbake.cli.doctor import doctor
+from runbake.cli.promotion import demote, promote, promoted
+from runbake.cli.running import run_command
+from runbake.cli.settings import config
+from runbake.cli.story import one_line
+from runbake.cli.trace import trace_command
+from runbake.config import FILE_NAME, defaults_of, read_config
+from runbake.errors import RunbakeError
+from runbake.tracking import use_mlflow_defaults
+
+EXIT_BUG = 70
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Settings: flag, then environment, then runbake.toml, then default; `runbake config` shows which.",
+)
+@click.option(
+    "--config",
+    "config_file",
+    envvar="RUNBAKE_CONFIG",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help=f"Settings file.  [default: {FILE_NAME} in this directory, if there is one]",
+)
+@click.version_option(__version__, package_name="runbake")
+@click.pass_context
+def cli(context: click.Context, config_file: Path | None) -> None:
+    """A promoted MLflow run becomes a pushed, proven, traceable serving image."""
+    path = config_file or Path(FILE_NAME)
+    if config_file is None and not path.is_file():
+        return
+    options = {
+        name: [option_name(option) for option in command.params if isinstance(option, click.Option)]
+        for name, command in cli.commands.items()
+    }
+    context.default_map = defaults_of(read_config(path), options, source=str(path))
+
+
+def option_name(option: click.Option) -> str:
+    """The option's name as its long flag spells it."""
+    return max(option.opts, key=len).lstrip("-")
+
+
+for _command in (
+    containerize,
+    promote,
+    demote,
+    promoted,
+    prove_command,
+    render,
+    run_command,
+    trace_command,
+    doctor,
+    config,
+):
+    cli.add_command(_command)
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with a documented status."""
+    signal.signal(signal.SIGTERM, _terminate)
+    use_mlflow_defaults(os.environ)
+    console = Console(stderr=True)
+    settings = Settings(environment=dict(os.environ), console=console)
+    try:
+        sys.exit(cli.main(standalone_mode=False, obj=settings, prog_name="runbake") or 0)
+    except RunbakeError as error:
+        report_error(console, error)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        console.print("[red]error:[/] interrupted; no tag was moved. Run the same command again to go on.")
+        sys.exit(EXIT_INTERRUPTED)
+    except Exception:  # noqa: BLE001 -- the one place: a bug stays a bug, with its own exit status
+        traceback.print_exc()
+        console.print("[red]error:[/] this is a bug in runbake; please report it with the lines above")
+        sys.exit(EXIT_BUG)
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    # SystemExit unwinds: containers are removed and temporary files deleted on the way out.
+    sys.exit(EXIT_TERMINATED)
+
+
+def report_error(console: Console, error: RunbakeError) -> None:
+    """Print what failed and what to try; text from outside cannot forge a line."""
+    lines = str(error).splitlines() or [""]
+    console.print("[red]error:[/]", end=" ")
+    console.print(
+        "\n  ".join(one_line(line) for line in lines), markup=False, highlight=False, soft_wrap=True
+    )
+    if error.hint:
+        console.print("[cyan]try:[/]", end="   ")
+        console.print(one_line(error.hint), markup=False, highlight=False, soft_wrap=True)
+
+
+__all__ = ["cli", "main"]

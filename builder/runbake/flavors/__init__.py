@@ -26,4 +26,16 @@ def serve(model: FetchedModel) -> Served:
     )
 
 
-__all__ = ["FLAVORS", "Flavor", "Served", "serve"]
+def by_name(name: str) -> Flavor:
+    """The flavor of this name.
+
+    Raises:
+        UnsupportedFlavor: there is none.
+    """
+    for flavor in FLAVORS:
+        if flavor.name == name:
+            return flavor
+    raise UnsupportedFlavor(f"no flavor of this version of runbake is called {name!r}")
+
+
+__all__ = ["FLAVORS", "Flavor", "Served", "by_name", "serve"]

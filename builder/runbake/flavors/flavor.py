@@ -10,25 +10,21 @@ from runbake.tracking.run import FetchedModel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """A model as its flavor serves it: the requirements it needs in the image, and the proof's.
-
-    `reference` is what MLflow itself needs beside the lock to load the model: the proof's other opinion.
-    `tolerance` is the largest relative difference between two floats of equal answers.
-    """
+    """A model as its flavor serves it: the requirements that it needs in the image."""
 
     flavor: str
     requirements: tuple[str, ...]
-    reference: tuple[str, ...]
-    tolerance: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flavor:
     """One page of the flavors room.
 
-    `recognises` looks at MLmodel's flavors; `serve` changes the requirements.
+    `recognises` looks at MLmodel's flavors; `serve` changes the requirements. `tolerance` is the largest
+    relative difference between two floats of equal answers.
     """
 
     name: str
+    tolerance: float
     recognises: Callable[[FetchedModel], bool]
     serve: Callable[[FetchedModel], Served]

@@ -18,17 +18,3 @@ def _name_of(line: str) -> str:
 def without_mlflow(requirements: tuple[str, ...]) -> tuple[str, ...]:
     """The lines that do not ask for MLflow in any of its packagings."""
     return tuple(line for line in requirements if _name_of(line) not in _MLFLOW)
-
-
-def mlflow_as_skinny(requirements: tuple[str, ...], mlflow_version: str) -> tuple[str, ...]:
-    """One line that asks for mlflow-skinny as the model asked for MLflow, plus what pyfunc needs to load.
-
-    A model that does not ask for MLflow gets the version that wrote its MLmodel.
-    """
-    specifiers = [
-        str(Requirement(line).specifier)
-        for line in requirements
-        if _name_of(line) in ("mlflow", "mlflow-skinny")
-    ]
-    pinned = specifiers[0] if specifiers and specifiers[0] else f"=={mlflow_version}"
-    return (f"mlflow-skinny{pinned}", "numpy", "pandas")

@@ -7,7 +7,7 @@ reads MLmodel and the estimator's file alone, which leaves out about 600 MB of M
 from __future__ import annotations
 
 from runbake.flavors.flavor import Flavor, Served
-from runbake.flavors.requirements import mlflow_as_skinny, without_mlflow
+from runbake.flavors.requirements import without_mlflow
 from runbake.tracking.run import FetchedModel
 
 TOLERANCE = 1e-9
@@ -19,12 +19,7 @@ def _recognises(model: FetchedModel) -> bool:
 
 
 def _serve(model: FetchedModel) -> Served:
-    return Served(
-        flavor="sklearn",
-        requirements=without_mlflow(model.requirements),
-        reference=mlflow_as_skinny(model.requirements, model.mlflow_version),
-        tolerance=TOLERANCE,
-    )
+    return Served(flavor="sklearn", requirements=without_mlflow(model.requirements))
 
 
-FLAVOR = Flavor(name="sklearn", recognises=_recognises, serve=_serve)
+FLAVOR = Flavor(name="sklearn", tolerance=TOLERANCE, recognises=_recognises, serve=_serve)

@@ -1,0 +1,15 @@
+"""The one door to registries: an image by reference, in and out."""
+
+from runbake.registry.client import Manifest, Registry, is_loopback
+from runbake.registry.credentials import Credentials, CredentialSource, Secret
+from runbake.registry.reference import ImageRef
+
+__all__ = [
+    "CredentialSource",
+    "Credentials",
+    "ImageRef",
+    "Manifest",
+    "Registry",
+    "Secret",
+    "is_loopback",
+]

@@ -2,5 +2,16 @@
 
 from runbake.runtime.engine import Engine, RunningContainer
 from runbake.runtime.prove import REFERENCE_ROOT, Proof, Question, prove
+from runbake.runtime.serve import LocalServer, provenance_of_url, serve_locally
 
-__all__ = ["REFERENCE_ROOT", "Engine", "Proof", "Question", "RunningContainer", "prove"]
+__all__ = [
+    "REFERENCE_ROOT",
+    "Engine",
+    "LocalServer",
+    "Proof",
+    "Question",
+    "RunningContainer",
+    "prove",
+    "provenance_of_url",
+    "serve_locally",
+]

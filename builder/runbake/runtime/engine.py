@@ -197,6 +197,18 @@ class RunningContainer:
             raw: bytes = self._container.logs(stdout=stdout, stderr=stderr, tail=tail)
         return raw.decode("utf-8", "replace")
 
+    def follow(self) -> Iterator[str]:
+        """What the process writes, as it comes, until it ends."""
+        with _translated(f"follow the logs of container {self._container.short_id}"):
+            for chunk in self._container.logs(stream=True, follow=True):
+                yield chunk.decode("utf-8", "replace")
+
+    def remove(self) -> None:
+        """Stop the process and remove the container with its volumes."""
+        with _translated(f"remove container {self._container.short_id}"):
+            self._container.stop(timeout=10)
+            self._container.remove(force=True, v=True)
+
     def put(self, tar: BinaryIO, *, under: str = "/") -> None:
         """Unpack a tar stream into the container's file system."""
         with _translated(f"copy files into container {self._container.short_id}"):

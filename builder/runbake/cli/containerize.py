@@ -1,0 +1,256 @@
+"""`containerize` and its relatives `prove` and `render`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runbake.cli.context import (
+    cache_option,
+    open_doors,
+    open_prover,
+    open_registries,
+    tracking_option,
+)
+from runbake.errors import ConfigError, RunbakeError
+from runbake.registry import ImageRef
+from runbake.release import Request, carry_out, planned, prove_reference
+from runbake.render import write_context
+from runbake.report import failed, finished, write_report
+from runbake.tracking import ByExperiment, RunRef
+
+DEFAULT_REPORT = "image.json"
+
+
+def _chain(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def decorate(command: Any) -> Any:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+_which = _chain(
+    click.option("--model-name", default="", metavar="NAME", help="Which of the run's models, by name."),
+    click.option(
+        "--promote-tag",
+        envvar="RUNBAKE_PROMOTE_TAG",
+        default="promote=true",
+        show_default=True,
+        metavar="NAME=VALUE",
+        help="The run tag that means promoted.",
+    ),
+    click.option("--unpromoted", is_flag=True, help="Build a run that nobody promoted; it is recorded."),
+)
+_how = _chain(
+    click.option(
+        "--base",
+        envvar="RUNBAKE_BASE",
+        show_envvar=True,
+        required=True,
+        metavar="IMAGE",
+        help="The base image; see Dockerfile.base.",
+    ),
+    click.option(
+        "--platform",
+        default="linux/amd64",
+        show_default=True,
+        metavar="OS/ARCH[,…]",
+        help="One or more platforms; several make an index.",
+    ),
+    click.option(
+        "--bytecode/--no-bytecode",
+        default=True,
+        help="Compile Python files by the base's own interpreter: starts more than twice as fast.",
+    ),
+    click.option(
+        "--relock", is_flag=True, help="Resolve the requirements again and replace the stored lock."
+    ),
+    click.option(
+        "--lock-date",
+        default="",
+        metavar="RFC3339",
+        help="Resolve the model's requirements as of this moment.  [default: the run's end]",
+    ),
+    click.option(
+        "--source-date-epoch",
+        envvar="SOURCE_DATE_EPOCH",
+        show_envvar=True,
+        type=click.IntRange(min=0),
+        help="`created` of the image, in seconds since 1970.  [default: the run's end]",
+    ),
+    cache_option,
+    tracking_option,
+)
+
+
+@click.command(
+    epilog="Example: runbake containerize models:/fraud@champion --base REGISTRY/base:py311 "
+    "--repository localhost:5000/fraud"
+)
+@click.argument("run", required=False)
+@click.option("--experiment", metavar="NAME", help="In place of RUN: the experiment's latest promoted run.")
+@_which
+@click.option("--repository", envvar="RUNBAKE_REPOSITORY", metavar="HOST/NAME", help="Where to push.")
+@click.option(
+    "--tag", "tag", multiple=True, metavar="TAG", help="A tag; repeat for more.  [default: run-<12 hex>]"
+)
+@click.option("--move-tag", is_flag=True, help="Let a tag that points to another image be moved.")
+@click.option(
+    "--output",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Also write DIR (an OCI layout) or FILE.tar (for `docker load`).",
+)
+@click.option(
+    "--format", "image_format", type=click.Choice(["oci", "docker"]), default="oci", show_default=True
+)
+@click.option(
+    "--model-layer",
+    type=click.Choice(["auto", "gzip", "none"]),
+    default="auto",
+    show_default=True,
+    help="How the model's layer is stored; auto is none for oci, gzip for docker.",
+)
+@click.option("--prove/--no-prove", default=True, help="Replay the run's example in the real container.")
+@click.option("--allow-unproven", is_flag=True, help="Tag platforms that no engine here can run.")
+@click.option("--dry-run", is_flag=True, help="Print the plan as JSON and write nothing.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=DEFAULT_REPORT,
+    show_default=True,
+    help="The JSON document for the next stage; written on failure too.",
+)
+@_how
+def containerize(**options: Any) -> None:
+    """Build, push, prove and tag the serving image of RUN.
+
+    RUN is a run id, runs:/ID[/NAME], models:/m-ID, models:/NAME/VERSION or models:/NAME@ALIAS. The last line
+    on stdout is the image by digest.
+    """
+    request = _request(options)
+    doors = open_doors(options["tracking_uri"], options["cache"], promote_tag=options["promote_tag"])
+    report: Path = options["report"]
+    try:
+        with planned(request, doors) as plan:
+            if options["dry_run"]:
+                click.echo(plan.to_json())
+                return
+            release = carry_out(plan, doors)
+    except RunbakeError as error:
+        if not options["dry_run"]:
+            write_report(report, failed(str(request.run), error))
+        raise
+    write_report(report, finished(release))
+    click.echo(release.reference)
+
+
+def _request(options: dict[str, Any]) -> Request:
+    layout, archive = _outputs(options.get("output", ()))
+    repository = ImageRef.parse(options["repository"]) if options.get("repository") else None
+    if repository is None and layout is None and archive is None:
+        raise click.UsageError("nothing to make: pass --repository, --output, or both")
+    if repository is not None and (repository.tag or repository.digest):
+        raise click.UsageError("--repository wants HOST/NAME; give the tag with --tag")
+    return Request(
+        run=_run_of(options),
+        model_name=options["model_name"],
+        base=ImageRef.parse(options["base"]),
+        platforms=_platforms(options["platform"]),
+        repository=repository,
+        tags=tuple(options.get("tag", ())),
+        layout=layout,
+        archive=archive,
+        image_format=options.get("image_format", "oci"),
+        model_layer=options.get("model_layer", "auto"),
+        bytecode=options["bytecode"],
+        prove=options.get("prove", False),
+        allow_unpromoted=options["unpromoted"],
+        allow_unproven=options.get("allow_unproven", False),
+        move_tag=options.get("move_tag", False),
+        relock=options["relock"],
+        lock_date=_checked_date(options["lock_date"]),
+        created=_created(options["source_date_epoch"]),
+    )
+
+
+def _run_of(options: dict[str, Any]) -> RunRef | ByExperiment:
+    run, experiment = options["run"], options.get("experiment")
+    if bool(run) == bool(experiment):
+        raise click.UsageError("name one thing to build: RUN or --experiment NAME")
+    return RunRef.parse(run) if run else ByExperiment(name=str(experiment))
+
+
+def _platforms(text: str) -> tuple[str, ...]:
+    platforms = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    for platform in platforms:
+        if platform not in ("linux/amd64", "linux/arm64"):
+            raise click.UsageError(f"--platform knows linux/amd64 and linux/arm64, not {platform!r}")
+    return platforms
+
+
+def _outputs(paths: tuple[Path, ...]) -> tuple[Path | None, Path | None]:
+    archives = [path for path in paths if path.suffix == ".tar"]
+    layouts = [path for path in paths if path.suffix != ".tar"]
+    if len(archives) > 1 or len(layouts) > 1:
+        raise click.UsageError("--output takes one directory and one .tar file at most")
+    return (layouts[0] if layouts else None, archives[0] if archives else None)
+
+
+def _checked_date(text: str) -> str:
+    if not text:
+        return ""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"--lock-date is not RFC 3339: {text!r}", hint="like 2026-11-20T00:00:00Z"
+        ) from error
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _created(epoch: int | None) -> str:
+    if epoch is None:
+        return ""
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@click.command("prove", epilog="Example: runbake prove localhost:5000/fraud@sha256:0123456789abcdef…")
+@click.argument("ref")
+@cache_option
+def prove_command(ref: str, cache: Path) -> None:
+    """Prove the image REF on this machine's engine, now.
+
+    Runs the image as in production, without a network, and compares its answer to its run's own example with
+    mlflow.pyfunc's.
+    """
+    image = ImageRef.parse(ref)
+    proof, digest = prove_reference(image, open_registries()(image.host), open_prover(cache))
+    click.echo(f"{digest} {proof.platform} {proof.kind}")
+
+
+@click.command(epilog="Example: runbake render models:/fraud/7 ./context --base REGISTRY/base:py311")
+@click.argument("run")
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@_which
+@_how
+def render(directory: Path, **options: Any) -> None:
+    """Write RUN's image as a Docker context into DIRECTORY, for `docker build`.
+
+    An export, not a second builder: the same files under the same configuration, without attestation.
+    """
+    request = _request({**options, "output": (directory,)})
+    if len(request.platforms) > 1:
+        raise click.UsageError("a Docker context is for one --platform")
+    doors = open_doors(options["tracking_uri"], options["cache"], promote_tag=options["promote_tag"])
+    with planned(request, doors) as plan:
+        write_context(plan, directory, doors)
+    click.echo(str(directory))

@@ -1,0 +1,133 @@
+"""What every command gets: the environment, read once, and the doors made from it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import click
+from platformdirs import user_cache_path
+from rich.console import Console
+
+from runbake.base import Host
+from runbake.cli.story import TerminalStory
+from runbake.environment import find_uv
+from runbake.errors import ConfigError
+from runbake.registry import CredentialSource, Registry
+from runbake.release import Doors, Prover
+from runbake.runtime import Engine
+from runbake.store import Store
+from runbake.tracking import Tracking
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What holds for a whole invocation; `environment` is the process's, read once in `main`."""
+
+    environment: Mapping[str, str]
+    console: Console
+
+
+def settings() -> Settings:
+    """The settings of the running command."""
+    return click.get_current_context().find_object(Settings) or _missing()
+
+
+def _missing() -> Settings:
+    raise RuntimeError("a command runs outside `runbake.cli.main`")
+
+
+def tracking_option(command: Callable[..., object]) -> Callable[..., object]:
+    """Add `--tracking-uri`."""
+    return click.option(
+        "--tracking-uri",
+        envvar="MLFLOW_TRACKING_URI",
+        show_envvar=True,
+        metavar="URI",
+        help="The MLflow server. Its credentials come from MLflow's own variables.",
+    )(command)
+
+
+def cache_option(command: Callable[..., object]) -> Callable[..., object]:
+    """Add `--cache`."""
+    return click.option(
+        "--cache",
+        envvar="RUNBAKE_CACHE",
+        show_envvar=True,
+        type=click.Path(path_type=Path, file_okay=False),
+        default=user_cache_path("runbake"),
+        show_default="the user's cache directory",
+        help="Where layers and unpacked bases are kept between builds.",
+    )(command)
+
+
+def open_tracking(uri: str | None, *, promote_tag: str = "promote=true") -> Tracking:
+    """The door to MLflow.
+
+    Raises:
+        ConfigError: no server is named.
+    """
+    if not uri:
+        raise ConfigError("no MLflow server is named", hint="pass --tracking-uri, or set MLFLOW_TRACKING_URI")
+    name, _, value = promote_tag.partition("=")
+    if not name or not value:
+        raise ConfigError(f"--promote-tag wants NAME=VALUE, not {promote_tag!r}")
+    return Tracking(uri, promote_tag=(name, value))
+
+
+def credential_source() -> CredentialSource:
+    """Registry credentials from Docker's own configuration."""
+    environment = settings().environment
+    directory = environment.get("DOCKER_CONFIG") or str(Path(environment.get("HOME", "/")) / ".docker")
+    return CredentialSource(Path(directory) / "config.json")
+
+
+def open_registries(insecure: bool = False) -> Callable[[str], Registry]:
+    """One client for each host, made when it is first asked for."""
+    credentials = credential_source()
+    return cache(lambda host: Registry(host, credentials=credentials, insecure=insecure or None))
+
+
+def open_engine() -> Engine:
+    """The container engine that the environment names."""
+    return Engine.connect(settings().environment)
+
+
+def engine_auth(host: str) -> Mapping[str, str] | None:
+    """What the engine needs to pull from a host, in its API's words; None without credentials."""
+    found = credential_source().credentials_for(host)
+    if found is None:
+        return None
+    return {"username": found.username, "password": found.password.reveal()}
+
+
+def open_prover(cache_dir: Path) -> Prover:
+    """What a proof needs.
+
+    Raises:
+        EngineMissing: no container engine answers.
+    """
+    return Prover(
+        engine=open_engine(),
+        engine_auth=engine_auth,
+        uv=find_uv(settings().environment),
+        store=Store(cache_dir),
+        story=TerminalStory(settings().console),
+    )
+
+
+def open_doors(tracking_uri: str | None, cache_dir: Path, *, promote_tag: str = "promote=true") -> Doors:
+    """Every door of a release."""
+    environment, machine = settings().environment, platform.uname()
+    return Doors(
+        tracking=open_tracking(tracking_uri, promote_tag=promote_tag),
+        registry=open_registries(),
+        prover=cache(lambda: open_prover(cache_dir)),
+        uv=find_uv(environment),
+        store=Store(cache_dir),
+        host=Host(system=machine.system, machine=machine.machine, search_path=environment.get("PATH", "")),
+        story=TerminalStory(settings().console),
+    )

@@ -1,0 +1,69 @@
+"""`promote`, `demote` and `promoted`: the tag that starts everything."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from runbake.cli.context import open_tracking, settings, tracking_option
+from runbake.cli.story import one_line
+from runbake.provenance import rfc3339
+from runbake.tracking import RunRef
+
+_tag_option = click.option(
+    "--promote-tag",
+    envvar="RUNBAKE_PROMOTE_TAG",
+    default="promote=true",
+    show_default=True,
+    metavar="NAME=VALUE",
+    help="The run tag that means promoted.",
+)
+
+
+@click.command(epilog="Example: runbake promote runs:/0123456789abcdef0123456789abcdef/model")
+@click.argument("run")
+@tracking_option
+@_tag_option
+def promote(run: str, tracking_uri: str | None, promote_tag: str) -> None:
+    """Mark RUN as promoted, and when.
+
+    RUN is a run id, runs:/ID[/NAME], models:/m-ID, models:/NAME/VERSION or models:/NAME@ALIAS.
+    """
+    now_ms = int(datetime.now(UTC).timestamp() * 1000)
+    run_id = open_tracking(tracking_uri, promote_tag=promote_tag).promote(RunRef.parse(run), now_ms=now_ms)
+    click.echo(run_id)
+
+
+@click.command(epilog="Example: runbake demote 0123456789abcdef0123456789abcdef")
+@click.argument("run")
+@tracking_option
+@_tag_option
+def demote(run: str, tracking_uri: str | None, promote_tag: str) -> None:
+    """Take the promotion of RUN back; images made from it stay."""
+    click.echo(open_tracking(tracking_uri, promote_tag=promote_tag).demote(RunRef.parse(run)))
+
+
+@click.command(epilog="Example: runbake promoted --experiment fraud --json")
+@click.option("--experiment", metavar="NAME", help="Only the runs of this experiment.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@tracking_option
+@_tag_option
+def promoted(experiment: str | None, as_json: bool, tracking_uri: str | None, promote_tag: str) -> None:
+    """List promoted runs, the latest promotion first."""
+    found = open_tracking(tracking_uri, promote_tag=promote_tag).promoted(experiment)
+    if as_json:
+        click.echo(json.dumps([entry.to_json() for entry in found], indent=1))
+        return
+    table = Table("run", "name", "experiment", "promoted", box=None)
+    for entry in found:
+        when = (
+            rfc3339(entry.promoted_at_ms) if entry.promoted_at_ms else f"{rfc3339(entry.end_time_ms)} (end)"
+        )
+        table.add_row(
+            *(Text(one_line(cell)) for cell in (entry.run_id, entry.run_name, entry.experiment_name, when))
+        )
+    settings().console.print(table if found else "no promoted run", soft_wrap=True)

@@ -1,0 +1,55 @@
+"""`config`: every setting, its value, and where the value comes from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+
+import click
+from click.core import ParameterSource
+from rich.table import Table
+from rich.text import Text
+
+from runbake.cli.context import settings
+from runbake.cli.story import one_line
+
+_ORIGINS = {
+    ParameterSource.ENVIRONMENT: "environment",
+    ParameterSource.DEFAULT_MAP: "runbake.toml",
+    ParameterSource.DEFAULT: "default",
+}
+
+
+@click.command(epilog="Example: runbake config --json")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def config(context: click.Context, as_json: bool) -> None:
+    """Show every setting of every command with its value and origin."""
+    rows = list(_rows(context))
+    if as_json:
+        names = ("command", "setting", "value", "origin")
+        click.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=1))
+        return
+    table = Table("command", "setting", "value", "origin", box=None)
+    for row in rows:
+        table.add_row(*(Text(one_line(cell)) for cell in row))
+    settings().console.print(table, soft_wrap=True)
+
+
+def _rows(context: click.Context) -> Iterator[tuple[str, str, str, str]]:
+    group = context.parent.command if context.parent else context.command
+    assert isinstance(group, click.Group)  # noqa: S101 -- `config` is registered on the group
+    defaults: Mapping[str, Mapping[str, object]] = (context.parent and context.parent.default_map) or {}
+    for name, command in group.commands.items():
+        probe = click.Context(command, info_name=name, default_map=dict(defaults.get(name, {})))
+        for option in command.params:
+            if isinstance(option, click.Option):
+                value, source = option.consume_value(probe, {})
+                flag = max(option.opts, key=len)
+                origin = _ORIGINS.get(source, "flag") if _is_set(value) else "unset"
+                yield name, flag, str(value) if _is_set(value) else "", origin
+
+
+def _is_set(value: object) -> bool:
+    # click marks "nothing given" with a sentinel of its own.
+    return value is not None and type(value).__name__ != "Sentinel"

@@ -1,0 +1,109 @@
+"""The address of an image: host, name, tag, digest."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from runbake.errors import InvalidReference
+from runbake.image.blob import Digest
+
+DOCKER_HUB = "docker.io"
+_HOST = re.compile(
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*|\[[0-9A-Fa-f:]+\])"
+    r"(?::[0-9]{1,5})?"
+)
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_NAME_LIMIT = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRef:
+    """Where an image is; `str(ImageRef.parse(s)) == s` for every canonical `s`.
+
+    Canonical means with a host. `tag` is "" and `digest` None where absent.
+
+    Source: OCI distribution-spec v1.1, "Pulling manifests"; the Docker reference grammar for hosts.
+    """
+
+    host: str
+    name: str
+    tag: str = ""
+    digest: Digest | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> ImageRef:
+        """Read `[HOST/]NAME[:TAG][@DIGEST]`; without a host, Docker Hub as Docker reads it.
+
+        Raises:
+            InvalidReference: lists everything that is wrong.
+        """
+        rest, has_digest, digest_text = text.partition("@")
+        head, slash, tail = rest.partition("/")
+        if slash and ("." in head or ":" in head or head == "localhost"):
+            host, path = head, tail
+        else:
+            host, path = DOCKER_HUB, rest
+        name, has_tag, tag = path.partition(":")
+        if host == DOCKER_HUB and "/" not in name:
+            name = f"library/{name}"
+        problems = _problems(host, name)
+        if has_tag and not _TAG.fullmatch(tag):
+            problems.append(f"the tag {tag[:40]!r} is not one")
+        digest = None
+        if has_digest:
+            try:
+                digest = Digest(digest_text)
+            except ValueError as error:
+                problems.append(str(error))
+        if problems:
+            raise InvalidReference(
+                f"not an image reference: {text[:200]!r}: {'; '.join(problems)}",
+                hint="write HOST/NAME, HOST/NAME:TAG or HOST/NAME@sha256:…, the name in lower case",
+            )
+        return cls(host=host, name=name, tag=tag, digest=digest)
+
+    @property
+    def repository(self) -> str:
+        """`HOST/NAME`."""
+        return f"{self.host}/{self.name}"
+
+    def with_tag(self, tag: str) -> ImageRef:
+        """The same repository under a tag."""
+        return replace(self, tag=tag, digest=None)
+
+    def with_digest(self, digest: Digest) -> ImageRef:
+        """The same repository by digest."""
+        return replace(self, tag="", digest=digest)
+
+    def __str__(self) -> str:
+        tag = f":{self.tag}" if self.tag else ""
+        digest = f"@{self.digest}" if self.digest else ""
+        return f"{self.repository}{tag}{digest}"
+
+
+def _problems(host: str, name: str) -> list[str]:
+    problems = []
+    if not _HOST.fullmatch(host):
+        problems.append(f"the host {host[:80]!r} is not one")
+    if not _NAME.fullmatch(name):
+        problems.append(f"the name {name[:80]!r} is not one")
+    if len(name) > _NAME_LIMIT:
+        problems.append(f"the name has {len(name)} characters, {_NAME_LIMIT} are allowed")
+    return problems
+
+
+def check_tag(tag: str) -> str:
+    """The tag, if it is one.
+
+    Raises:
+        InvalidReference: it is not.
+    """
+    if not _TAG.fullmatch(tag):
+        raise InvalidReference(
+            f"not a tag: {tag[:140]!r}",
+            hint="up to 128 letters, digits, '_', '.' and '-'; neither '.' nor '-' comes first",
+        )
+    return tag

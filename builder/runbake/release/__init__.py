@@ -1,0 +1,88 @@
+"""The story of a release, in order.
+
+    1. plan       resolve the run, fetch its model, read the base, lock the environment     (reads only)
+    2. lock       keep a new lock on the run, write-once
+    3. assemble   wheels, runtime, model and label file become layers and an image          (this machine)
+    4. push       blobs, then manifests by digest; no tag yet
+    5. prove      the container by digest answers the run's example as MLflow does
+    6. tag        and only then: the tags, and the run's tag that names the image
+
+Stopping anywhere leaves no tag on something unproven, and running again continues, because each step asks
+the registry, the store or the run what is there already.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from runbake.release.assemble import Assembled, assemble
+from runbake.release.plan import Plan, PlatformPlan, planned
+from runbake.release.proving import Prover, Subject, prove_reference, subject_of
+from runbake.release.publish import (
+    Transfer,
+    keep_locks,
+    prove_platforms,
+    push,
+    record,
+    refuse_taken_tags,
+    tag,
+    write_outputs,
+)
+from runbake.release.request import Doors, Request
+from runbake.release.story import Step, Story
+from runbake.runtime import Proof
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """What came of a release. `transfer` is None and `tags` empty when nothing was pushed."""
+
+    plan: Plan
+    assembled: Assembled
+    transfer: Transfer | None
+    proofs: tuple[Proof, ...]
+    tags: tuple[str, ...]
+
+    @property
+    def reference(self) -> str:
+        """The image by digest: with its repository, or the bare digest when nothing was pushed."""
+        repository = self.plan.request.repository
+        digest = self.assembled.image.digest
+        return f"{repository.repository}@{digest}" if repository else str(digest)
+
+
+def carry_out(plan: Plan, doors: Doors) -> Release:
+    """Do what the plan says, in the order that this module tells.
+
+    Raises:
+        RunbakeError: as the rooms that it visits say; what was pushed by then has no tag.
+    """
+    plan = replace(plan, platforms=keep_locks(plan, doors))
+    assembled = assemble(plan, doors)
+    image, repository = assembled.image, plan.request.repository
+    write_outputs(plan, image, doors)
+    if repository is None:
+        return Release(plan=plan, assembled=assembled, transfer=None, proofs=(), tags=())
+    refuse_taken_tags(plan, image, doors)
+    transfer = push(image, repository, doors)
+    proofs = prove_platforms(plan, image, doors)
+    tags = tag(plan, image, doors)
+    record(plan, image, doors)
+    return Release(plan=plan, assembled=assembled, transfer=transfer, proofs=proofs, tags=tags)
+
+
+__all__ = [
+    "Doors",
+    "Plan",
+    "PlatformPlan",
+    "Prover",
+    "Release",
+    "Request",
+    "Step",
+    "Story",
+    "Subject",
+    "carry_out",
+    "planned",
+    "prove_reference",
+    "subject_of",
+]

@@ -1,0 +1,183 @@
+"""The plan of a release: everything that is decided before anything is written outside this machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from runbake import flavors
+from runbake.base import Base, check_base, read_base
+from runbake.environment import (
+    Lock,
+    LockRequest,
+    WheelGroup,
+    compile_lock,
+    lock_key,
+    plan_wheel_groups,
+    uv_platform_of,
+)
+from runbake.errors import RunbakeError
+from runbake.flavors import Served
+from runbake.provenance import label, rfc3339
+from runbake.release.request import Doors, Request
+from runbake.tracking import FetchedModel, PromotedRun
+from runbake_serving import contract
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformPlan:
+    """One platform's base and lock, and the layers that its wheels make; `stored` on the run or new."""
+
+    base: Base
+    lock: Lock
+    groups: tuple[WheelGroup, ...]
+    stored: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a release will do; the dry run prints it and the real run obeys it."""
+
+    request: Request
+    run: PromotedRun
+    model: FetchedModel
+    served: Served
+    platforms: tuple[PlatformPlan, ...]
+    created: str
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags that the image gets once it is proven."""
+        return self.request.tags or (f"run-{self.run.run_id[:12]}",)
+
+    def to_json(self) -> str:
+        """The plan as one JSON document."""
+        repository = self.request.repository
+        document = {
+            "run": self.run.run_id,
+            "model": self.run.model_uri,
+            "promotion": {"how": self.run.promotion.how, "detail": self.run.promotion.detail},
+            "flavor": self.served.flavor,
+            "format": self.request.image_format,
+            "created": self.created,
+            "repository": repository.repository if repository else None,
+            "tags": list(self.tags) if repository else [],
+            "outputs": [str(path) for path in (self.request.layout, self.request.archive) if path],
+            "prove": self.request.prove,
+            "platforms": [
+                {
+                    "platform": platform.base.platform,
+                    "base": f"{self.request.base.repository}@{platform.base.digest}",
+                    "python": platform.base.facts.python_version,
+                    "lock": platform.lock.digest,
+                    "lockStoredOnRun": platform.stored,
+                    "layers": {
+                        group.name: [f"{wheel.name}=={wheel.version}" for wheel in group.wheels]
+                        for group in platform.groups
+                    },
+                }
+                for platform in self.platforms
+            ],
+        }
+        return json.dumps(document, indent=1, ensure_ascii=False)
+
+
+@contextmanager
+def planned(request: Request, doors: Doors) -> Iterator[Plan]:
+    """Read the run, its model, the base and the index, and decide; the model's files live until the end.
+
+    Raises:
+        RunbakeError: as the rooms that it visits say.
+    """
+    with doors.store.scratch() as scratch:
+        run = _resolve(request, doors)
+        model = _fetch(run, scratch / "model", doors)
+        served = flavors.serve(model)
+        bases = _read_bases(request, model, doors)
+        platforms = tuple(_plan_platform(request, run, served, model, base, doors) for base in bases)
+        yield Plan(
+            request=request,
+            run=run,
+            model=model,
+            served=served,
+            platforms=platforms,
+            created=request.created or rfc3339(run.end_time_ms),
+        )
+
+
+def _resolve(request: Request, doors: Doors) -> PromotedRun:
+    with doors.story.step("run") as step:
+        run = doors.tracking.fetch_promoted_run(
+            request.run, model_name=request.model_name, allow_unpromoted=request.allow_unpromoted
+        )
+        version = f"{run.registered_name}/{run.registered_version}, " if run.registered_name else ""
+        step.say(f"{version}run {run.run_id[:12]} {label(run.run_name)}, {run.promotion.detail}")
+    return run
+
+
+def _fetch(run: PromotedRun, destination: Path, doors: Doors) -> FetchedModel:
+    with doors.story.step("model") as step:
+        model = doors.tracking.fetch_model(run, destination, progress=step.progress)
+        size = sum(file.size_bytes for file in model.files)
+        step.say(f"{len(model.files)} files, {mebibytes(size)}, MLflow {model.mlflow_version}")
+    return model
+
+
+def _read_bases(request: Request, model: FetchedModel, doors: Doors) -> tuple[Base, ...]:
+    with doors.story.step("base") as step:
+        base = request.base
+        bases = read_base(
+            doors.registry(base.host),
+            base.name,
+            str(base.digest or base.tag or "latest"),
+            request.platforms,
+            doors.store.root,
+            asked=str(base),
+        )
+        minor = ".".join(model.python_version.split(".")[:2])
+        for found in bases:
+            check_base(found, minor)
+        step.say(f"{base.name}@{bases[0].digest[:19]}…, Python {bases[0].facts.python_version}")
+    return bases
+
+
+def _plan_platform(
+    request: Request, run: PromotedRun, served: Served, model: FetchedModel, base: Base, doors: Doors
+) -> PlatformPlan:
+    as_of = request.lock_date or rfc3339(run.end_time_ms)
+    wanted = LockRequest(
+        model_requirements=served.requirements,
+        runtime_requirements=contract.RUNTIME_REQUIREMENTS,
+        python=".".join(model.python_version.split(".")[:2]),
+        platform=base.platform,
+        uv_platform=uv_platform_of(base.platform, base.facts.glibc),
+        model_as_of=as_of,
+        runtime_as_of=contract.RUNTIME_LOCK_DATE,
+    )
+    with doors.story.step("lock") as step:
+        lock, stored = _lock(request, run, wanted, doors)
+        step.say(
+            f"{base.platform}: {len(lock.wheels)} wheels, {'from the run' if stored else 'as of ' + as_of}"
+        )
+    return PlatformPlan(base=base, lock=lock, groups=plan_wheel_groups(lock), stored=stored)
+
+
+def _lock(request: Request, run: PromotedRun, wanted: LockRequest, doors: Doors) -> tuple[Lock, bool]:
+    text = None if request.relock else doors.tracking.read_lock(run.run_id, lock_key(wanted))
+    if text is None:
+        return compile_lock(wanted, uv=doors.uv), False
+    try:
+        return Lock.from_json(text), True
+    except ValueError as error:
+        raise RunbakeError(
+            f"the lock stored on run {run.run_id} cannot be read: {error}",
+            hint="make a new one with --relock",
+        ) from error
+
+
+def mebibytes(size: int) -> str:
+    """A size for people."""
+    return f"{size / (1 << 20):.1f} MiB"

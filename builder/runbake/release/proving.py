@@ -1,0 +1,108 @@
+"""What a proof asks, made from the lock: for an image just pushed, or for one that was pushed long ago."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from runbake import flavors
+from runbake.environment import Lock, Uv, compile_extra, entries_of, install
+from runbake.image import Digest, FileEntry
+from runbake.published import Published, read_published
+from runbake.registry import ImageRef, Registry
+from runbake.release.story import Story
+from runbake.runtime import REFERENCE_ROOT, Engine, Proof, Question, prove
+from runbake.store import Store
+from runbake_serving import contract
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """An image to prove, as its label file or its plan describes it."""
+
+    ref: ImageRef
+    digest: Digest
+    platform: str
+    lock: Lock
+    flavor: str
+    mlflow_version: str
+    signature_json: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prover:
+    """The outside systems that a proof needs."""
+
+    engine: Engine
+    engine_auth: Callable[[str], Mapping[str, str] | None]
+    uv: Uv
+    store: Store
+    story: Story
+
+    def prove(self, subject: Subject) -> Proof:
+        """Pull the image by digest and compare its answer with mlflow-skinny's beside the same lock.
+
+        Raises:
+            ProofFailed: the answers differ, or there is none.
+            EngineError: the engine cannot pull or run it.
+            LockError: mlflow-skinny of the model's version does not fit the lock.
+        """
+        with self.story.step("prove") as step, self.store.scratch() as scratch:
+            question = Question(
+                signature_json=subject.signature_json,
+                tolerance=flavors.by_name(subject.flavor).tolerance,
+                reference=self._reference(subject, scratch),
+            )
+            repository, host = subject.ref.repository, subject.ref.host
+            image = self.engine.pull(repository, subject.digest, self.engine_auth(host))
+            proof = prove(self.engine, image, subject.platform, question)
+            step.say(f"{subject.platform}: {_described(proof)}")
+        return proof
+
+    def _reference(self, subject: Subject, scratch: Path) -> tuple[FileEntry, ...]:
+        wanted = (f"mlflow-skinny=={subject.mlflow_version}", "numpy", "pandas")
+        wheels = compile_extra(subject.lock, wanted, subject.lock.runtime_as_of, uv=self.uv)
+        tree = install(wheels, lock=subject.lock, directory=scratch / "reference", uv=self.uv)
+        inside = contract.SITE_PACKAGES.lstrip("/") + "/"
+        return tuple(
+            replace(entry, path=f"{REFERENCE_ROOT}/{entry.path.removeprefix(inside)}")
+            for entry in entries_of(tree, wheels, interpreter="/usr/bin/python3")
+        )
+
+
+def subject_of(published: Published) -> Subject:
+    """An image that is in a registry, as its own label file describes it."""
+    model, environment = published.label_file["model"], published.label_file["environment"]
+    lock = {key: value for key, value in environment["lock"].items() if key != "digest"}
+    return Subject(
+        ref=published.ref,
+        digest=published.digest,
+        platform=published.platform,
+        lock=Lock.from_json(json.dumps(lock)),
+        flavor=model["flavor"],
+        mlflow_version=model["mlflowVersion"],
+        signature_json=json.dumps(model["signature"]) if model["signature"] else "",
+    )
+
+
+def prove_reference(ref: ImageRef, registry: Registry, prover: Prover) -> tuple[Proof, Digest]:
+    """Prove an image that is in a registry, on the platform of this engine.
+
+    Raises:
+        TraceError: it was not made by runbake.
+        ProofFailed: it answers otherwise than MLflow.
+    """
+    with prover.story.step("read") as step:
+        published = read_published(ref, registry, platform=prover.engine.platform)
+        step.say(f"{published.digest[:19]}…, run {published.label_file['run']['id'][:12]}")
+    return prover.prove(subject_of(published)), published.digest
+
+
+def _described(proof: Proof) -> str:
+    ready = f"ready after {proof.ready_s:.1f} s"
+    if proof.kind == "readiness":
+        return f"{ready}, nothing to ask"
+    what = "the run's example" if proof.kind == "example" else "a row made from the signature"
+    return f"{what} answered as {proof.reference}; {ready}"

@@ -1,0 +1,200 @@
+"""Effects in their order: blobs, manifests by digest, proof, and only then tags."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from runbake.environment import Lock, plan_wheel_groups
+from runbake.errors import EngineMissing, TagExists, Unproven
+from runbake.image import Blob, Digest, Image, Layer, write_archive, write_layout
+from runbake.registry import ImageRef, Registry
+from runbake.release.plan import Plan, PlatformPlan, mebibytes
+from runbake.release.proving import Subject
+from runbake.release.request import Doors
+from runbake.release.story import Step
+from runbake.runtime import Proof
+
+PARALLEL_UPLOADS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """What a push did: blobs sent with their bytes, and blobs that were there or mounted."""
+
+    sent: int
+    sent_bytes: int
+    kept: int
+
+
+def refuse_taken_tags(plan: Plan, image: Image, doors: Doors) -> None:
+    """Fail before anything is sent when a tag points elsewhere and may not be moved.
+
+    Raises:
+        TagExists: names the tag and both digests.
+    """
+    repository = plan.request.repository
+    if repository is None or plan.request.move_tag:
+        return
+    registry = doors.registry(repository.host)
+    for tag in plan.tags:
+        there = registry.resolve(repository.name, tag)
+        if there not in (None, image.digest):
+            raise TagExists(
+                f"{repository.repository}:{tag} is {there}, not {image.digest}",
+                hint="choose another --tag, or let it be moved with --move-tag",
+            )
+
+
+def push(image: Image, repository: ImageRef, doors: Doors) -> Transfer:
+    """Send what the registry lacks: blobs first, then manifests by digest; no tag is touched."""
+    registry = doors.registry(repository.host)
+    with doors.story.step("push") as step:
+        blobs = _blobs_of(image)
+        counter = _Counter(step, sum(blob.size_bytes for blob, _ in blobs.values()))
+
+        def send(item: tuple[Blob, str]) -> tuple[str, int]:
+            blob, origin = item
+            how = registry.push_blob(repository.name, blob, mount_from=origin, progress=counter.add)
+            if how != "uploaded":
+                counter.add(blob.size_bytes)
+            return how, blob.size_bytes
+
+        with ThreadPoolExecutor(PARALLEL_UPLOADS) as pool:
+            done = list(pool.map(send, blobs.values()))
+        _push_manifests(image, repository, registry)
+        sent = [size for how, size in done if how == "uploaded"]
+        transfer = Transfer(sent=len(sent), sent_bytes=sum(sent), kept=len(done) - len(sent))
+        step.say(f"{transfer.sent} sent, {mebibytes(transfer.sent_bytes)}; {transfer.kept} already there")
+    return transfer
+
+
+class _Counter:
+    """Adds up the progress of uploads in several threads."""
+
+    def __init__(self, step: Step, total_bytes: int) -> None:
+        self._step, self._total, self._done, self._lock = step, total_bytes, 0, threading.Lock()
+
+    def add(self, size_bytes: int) -> None:
+        with self._lock:
+            self._done += size_bytes
+            self._step.progress(min(self._done, self._total), self._total)
+
+
+def _blobs_of(image: Image) -> dict[str, tuple[Blob, str]]:
+    layers: Iterable[Layer] = (layer for platform in image.platforms for layer in platform.layers)
+    blobs = {str(layer.blob.digest): (layer.blob, layer.origin) for layer in layers}
+    blobs.update((str(platform.config.digest), (platform.config, "")) for platform in image.platforms)
+    return blobs
+
+
+def _push_manifests(image: Image, repository: ImageRef, registry: Registry) -> None:
+    for platform in image.platforms:
+        digest = str(platform.descriptor.digest)
+        registry.push_manifest(repository.name, digest, platform.manifest, platform.manifest_type)
+    if len(image.platforms) > 1:
+        registry.push_manifest(repository.name, str(image.digest), image.body, image.media_type)
+
+
+def write_outputs(plan: Plan, image: Image, doors: Doors) -> None:
+    """Write the OCI layout and the archive that were asked for."""
+    repository = plan.request.repository
+    name = f"{repository.repository}:{plan.tags[0]}" if repository else f"runbake:{plan.tags[0]}"
+    if plan.request.layout is not None:
+        with doors.story.step("layout") as step:
+            write_layout(image, plan.request.layout, name=name)
+            step.say(str(plan.request.layout))
+    if plan.request.archive is not None:
+        with doors.story.step("archive") as step:
+            write_archive(image, plan.request.archive, name=name)
+            step.say(f"{plan.request.archive}, docker load < it")
+
+
+def prove_platforms(plan: Plan, image: Image, doors: Doors) -> tuple[Proof, ...]:
+    """Prove each platform that an engine here runs.
+
+    Raises:
+        ProofFailed: a platform answers otherwise than MLflow.
+        Unproven: a platform cannot be run here, and that was not allowed.
+    """
+    proofs = []
+    for platform_plan, platform in zip(plan.platforms, image.platforms, strict=True):
+        why_not = _why_not_here(plan, platform.platform, doors)
+        if not why_not:
+            proofs.append(doors.prover().prove(_subject_of(plan, platform_plan, platform.descriptor.digest)))
+        elif plan.request.allow_unproven or not plan.request.prove:
+            doors.story.warn(f"{platform.platform} is unproven: {why_not}")
+        else:
+            raise Unproven(
+                f"{platform.platform} cannot be proved: {why_not}",
+                hint="the image is pushed, without a tag: run again with --allow-unproven, or with an engine",
+            )
+    return tuple(proofs)
+
+
+def _why_not_here(plan: Plan, platform: str, doors: Doors) -> str:
+    if not plan.request.prove:
+        return "--no-prove"
+    try:
+        engine = doors.prover().engine
+    except EngineMissing as missing:
+        return str(missing)
+    runs = engine.platform
+    return "" if platform.split("/")[:2] == runs.split("/") else f"the engine here runs {runs}"
+
+
+def _subject_of(plan: Plan, platform: PlatformPlan, digest: Digest) -> Subject:
+    repository = plan.request.repository
+    assert repository is not None  # noqa: S101 -- `carry_out` proves what it pushed
+    return Subject(
+        ref=repository,
+        digest=digest,
+        platform=platform.base.platform,
+        lock=platform.lock,
+        flavor=plan.served.flavor,
+        mlflow_version=plan.model.mlflow_version,
+        signature_json=plan.model.signature_json,
+    )
+
+
+def tag(plan: Plan, image: Image, doors: Doors) -> tuple[str, ...]:
+    """Point the tags at the proven image; the answer are the references."""
+    repository = plan.request.repository
+    assert repository is not None  # noqa: S101 -- `carry_out` tags what it pushed
+    registry = doors.registry(repository.host)
+    with doors.story.step("tag") as step:
+        # A tag may have appeared while the image was built and proved.
+        refuse_taken_tags(plan, image, doors)
+        for name in plan.tags:
+            registry.push_manifest(repository.name, name, image.body, image.media_type)
+        step.say(", ".join(plan.tags))
+    return tuple(f"{repository.repository}:{name}" for name in plan.tags)
+
+
+def record(plan: Plan, image: Image, doors: Doors) -> None:
+    """Write on the run which image it became."""
+    repository = plan.request.repository
+    assert repository is not None  # noqa: S101 -- `carry_out` records what it tagged
+    reference = f"{repository.repository}@{image.digest}"
+    with doors.story.step("record") as step:
+        doors.tracking.record_image(
+            plan.run.run_id,
+            {"runbake.image": reference, "runbake.image.tags": ",".join(plan.tags)},
+        )
+        step.say("runbake.image on the run")
+
+
+def keep_locks(plan: Plan, doors: Doors) -> tuple[PlatformPlan, ...]:
+    """Store each new lock on the run, once; where another build was first, its lock is used."""
+    kept = []
+    for platform in plan.platforms:
+        if platform.stored:
+            kept.append(platform)
+            continue
+        write = doors.tracking.replace_lock if plan.request.relock else doors.tracking.write_lock_once
+        text = write(plan.run.run_id, platform.lock.key, platform.lock.to_json())
+        lock = Lock.from_json(text)
+        kept.append(replace(platform, lock=lock, groups=plan_wheel_groups(lock), stored=True))
+    return tuple(kept)

@@ -1,0 +1,81 @@
+"""`runbake render`: the image's layers as a Docker context; an export, not a second builder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+
+import jinja2
+
+from runbake.errors import ConfigError
+from runbake.image import FileEntry
+from runbake.release import Doors, Plan
+from runbake.release.assemble import provenance_of_platform, runtime_of, trees_of
+
+TEMPLATE = "Dockerfile.j2"
+
+
+def write_context(plan: Plan, directory: Path, doors: Doors) -> None:
+    """Write a Dockerfile and one tree for each layer, in the image's order.
+
+    Raises:
+        ConfigError: the directory exists and is not empty.
+    """
+    if directory.exists() and any(directory.iterdir()):
+        raise ConfigError(f"{directory} is not empty", hint="name a new directory")
+    platform = plan.platforms[0]
+    with doors.story.step("render") as step, doors.store.scratch() as scratch:
+        trees = trees_of(plan, platform, doors, scratch)
+        for tree in trees:
+            _write_tree(directory / "layers" / tree.name, tree.make())
+        text = dockerfile(
+            base=f"{plan.request.base.repository}@{platform.base.digest}",
+            layers=[tree.name for tree in trees],
+            plan_runtime=runtime_of(platform.base),
+            labels=provenance_of_platform(plan, platform).labels,
+        )
+        (directory / "Dockerfile").write_text(text, encoding="utf-8")
+        step.say(f"{len(trees)} layers in {directory}")
+
+
+def dockerfile(
+    *, base: str, layers: Iterable[str], plan_runtime: object, labels: Iterable[tuple[str, str]]
+) -> str:
+    """The Dockerfile of a context; every value is quoted for Docker's parser."""
+    # Not HTML: `quoted` is the escape here.
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701
+    environment.filters["quoted"] = quoted
+    template = environment.from_string(template_text())
+    return template.render(base=base, layers=list(layers), runtime=plan_runtime, labels=list(labels))
+
+
+def template_text() -> str:
+    """The Dockerfile template, from the installed package or from a checkout."""
+    installed = files("runbake") / "_data" / TEMPLATE
+    if installed.is_file():
+        return installed.read_text(encoding="utf-8")
+    return (Path(__file__).parents[2] / "serving_template" / TEMPLATE).read_text(encoding="utf-8")
+
+
+def quoted(value: str) -> str:
+    """The value between double quotes, so that Docker reads it back unchanged.
+
+    Docker replaces $NAME in ENV and LABEL, and a backslash escapes; labels hold no line breaks.
+
+    Source: Dockerfile reference, "Environment replacement" and "LABEL".
+    """
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
+    return f'"{escaped}"'
+
+
+def _write_tree(root: Path, entries: Iterable[FileEntry]) -> None:
+    for entry in entries:
+        target = root / entry.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(entry.content, bytes):
+            target.write_bytes(entry.content)
+        else:
+            shutil.copyfile(entry.content, target)
+        target.chmod(0o755 if entry.executable else 0o644)
