@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -59,7 +60,8 @@ def library_directories(root: Path) -> tuple[Path, ...]:
 def _python_in(root: Path, search_path: str, asked: str) -> Path:
     for directory in search_path.split(":"):
         for name in _NAMES:
-            candidate = (root / directory.strip("/") / name).resolve()
+            # Not Path.resolve(): a loop of links is no Python, and no traceback either.
+            candidate = Path(os.path.realpath(root / directory.strip("/") / name))
             if candidate.is_file() and candidate.is_relative_to(root.resolve()) and _is_elf(candidate):
                 return candidate
     raise BaseImageError(

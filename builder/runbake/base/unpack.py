@@ -14,7 +14,7 @@ import shutil
 import stat
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -117,27 +117,29 @@ def _parts_of(name: str) -> list[str]:
     return parts
 
 
-def _parent_in(root: Path, parts: list[str]) -> Path:
+def _parent_in(root: Path, parts: Sequence[str]) -> Path:
     """The real directory of these parts, made where missing; links in it were made safe by `_write`."""
     here = root
     for part in parts:
         following = here / part
         if following.is_symlink():
-            following = _inside(root, following)
+            following = _parent_in(root, _followed(root, following).relative_to(root).parts)
         if not following.is_dir():
             _remove(following)
-            following.mkdir(parents=True, mode=0o755)
+            following.mkdir(mode=0o755)
         here = following
     return here
 
 
-def _inside(root: Path, path: Path) -> Path:
+def _followed(root: Path, link: Path) -> Path:
     try:
-        resolved = path.resolve()
-    except (OSError, RuntimeError) as error:  # a loop of links
-        raise BaseImageError("the base image has a directory that links to itself") from error
-    if not resolved.is_relative_to(root.resolve()):
-        raise BaseImageError(f"a link of the base image leaves it: {path.name!r}")
+        link.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise BaseImageError(f"a link of the base image leads to itself: {link.name!r}") from error
+    resolved = Path(os.path.realpath(link))
+    if not resolved.is_relative_to(root):
+        raise BaseImageError(f"a link of the base image leaves it: {link.name!r}")
     return resolved
 
 
