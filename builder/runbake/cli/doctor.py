@@ -68,7 +68,7 @@ def _findings(registry: str | None, cache: Path, tracking_uri: str | None) -> It
     yield Finding(name="runbake", fine=True, text=__version__)
     yield _asked("uv", lambda: find_uv(settings().environment).run("--version").stdout.decode().strip())
     yield _asked("engine", lambda: open_engine().description)
-    yield _asked("mlflow", lambda: open_tracking(tracking_uri).description)
+    yield _asked("mlflow", lambda: open_tracking(tracking_uri).describe())
     if registry:
         ref = ImageRef.parse(registry)
         yield _asked("registry", lambda: _registry(ref))

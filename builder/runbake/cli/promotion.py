@@ -6,8 +6,6 @@ import json
 from datetime import UTC, datetime
 
 import click
-from rich.table import Table
-from rich.text import Text
 
 from runbake.cli.context import open_tracking, settings, tracking_option
 from runbake.cli.story import one_line
@@ -58,12 +56,11 @@ def promoted(experiment: str | None, as_json: bool, tracking_uri: str | None, pr
     if as_json:
         click.echo(json.dumps([entry.to_json() for entry in found], indent=1))
         return
-    table = Table("run", "name", "experiment", "promoted", box=None)
     for entry in found:
         when = (
             rfc3339(entry.promoted_at_ms) if entry.promoted_at_ms else f"{rfc3339(entry.end_time_ms)} (end)"
         )
-        table.add_row(
-            *(Text(one_line(cell)) for cell in (entry.run_id, entry.run_name, entry.experiment_name, when))
-        )
-    settings().console.print(table if found else "no promoted run", soft_wrap=True)
+        told = f"{entry.run_id}  {when:<26}  {entry.status:<8}  {entry.experiment_name}: {entry.run_name}"
+        click.echo(one_line(told))
+    if not found:
+        settings().console.print("no promoted run")

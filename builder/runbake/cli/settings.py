@@ -7,10 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import click
 from click.core import ParameterSource
-from rich.table import Table
-from rich.text import Text
 
-from runbake.cli.context import settings
 from runbake.cli.story import one_line
 
 _ORIGINS = {
@@ -30,10 +27,8 @@ def config(context: click.Context, as_json: bool) -> None:
         names = ("command", "setting", "value", "origin")
         click.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=1))
         return
-    table = Table("command", "setting", "value", "origin", box=None)
-    for row in rows:
-        table.add_row(*(Text(one_line(cell)) for cell in row))
-    settings().console.print(table, soft_wrap=True)
+    for command, setting, value, origin in rows:
+        click.echo(one_line(f"{command:<13} {setting:<20} {origin:<13} {value}"))
 
 
 def _rows(context: click.Context) -> Iterator[tuple[str, str, str, str]]:

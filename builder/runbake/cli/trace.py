@@ -37,7 +37,7 @@ def trace_command(ref: str, as_json: bool, tracking_uri: str | None) -> None:
         click.echo(json.dumps(chain.to_json(), indent=1, ensure_ascii=False))
         return
     for link in chain.links:
-        click.echo(f"  {link.stop:<10}{one_line(link.text)}")
+        click.echo(f"  {link.stop:<12}{one_line(link.text)}")
 
 
 def _chain(ref: str, tracking_uri: str | None) -> Chain:

@@ -175,12 +175,31 @@ class Tracking:
         ]
         return tuple(sorted(summaries, key=_facts.newest_first))
 
-    def run_page_url(self, run: PromotedRun) -> str:
-        """The run's page in MLflow's own interface, without credentials; "" where there is no web server."""
+    def page_of_run(self, run_id: str) -> str:
+        """The run's page in MLflow's own interface, without credentials; "" where there is no web server.
+
+        Raises:
+            RunNotFound: MLflow does not know the run, or no longer.
+        """
+        run = self._run(run_id)
         if not self._door.is_http:
             return ""
         base = without_userinfo(self._door.uri)
-        return f"{base}/#/experiments/{quote(run.experiment_id)}/runs/{quote(run.run_id)}"
+        return f"{base}/#/experiments/{quote(run.info.experiment_id)}/runs/{quote(run_id)}"
+
+    def stops_of(self, run_id: str) -> tuple[tuple[str, str], ...]:
+        """What runbake wrote on the run of what came from it (`runbake.image`, …), sorted.
+
+        Raises:
+            RunNotFound: MLflow does not know the run.
+        """
+        tags = self._run(run_id).data.tags
+        return tuple(sorted((key, value) for key, value in tags.items() if key.startswith("runbake.")))
+
+    def describe(self) -> str:
+        """Where the server is and what it can, for people."""
+        self._door.client()
+        return f"{self._door.address} answers"
 
     # --- writing ---------------------------------------------------------------------------------------
 
