@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from uv import find_uv_bin
 
 # SQLAlchemy 2.1 dropped a name that MLflow 2.22 imports; it says only <3 itself.
 REQUIREMENTS = ("mlflow==2.22.*", "scikit-learn", "sqlalchemy<2.1")
@@ -41,9 +42,8 @@ def _create(venv: Path) -> None:
 
 
 def _uv(*arguments: str) -> None:
-    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     done = subprocess.run(
-        [uv or "uv", *arguments], capture_output=True, text=True, timeout=_DEADLINE_S, check=False
+        [find_uv_bin(), *arguments], capture_output=True, text=True, timeout=_DEADLINE_S, check=False
     )
     if done.returncode != 0:
         raise RuntimeError(f"uv {' '.join(arguments[:2])} failed ({done.returncode}):\n{done.stderr[-4000:]}")

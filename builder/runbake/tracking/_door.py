@@ -57,6 +57,8 @@ _AUTH_CODES = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUT
 _MISSING_CODES = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "ENDPOINT_NOT_FOUND"})
 
 _URI_HINT = "is MLFLOW_TRACKING_URI (or --tracking-uri) right, and the server up?"
+_MISSING_HINT = "is it spelled right, and is MLFLOW_TRACKING_URI (or --tracking-uri) its server?"
+_TLS_HINT = "name your certificate authority's file: MLFLOW_TRACKING_SERVER_CERT_PATH or REQUESTS_CA_BUNDLE"
 _AUTH_HINT = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
 
 
@@ -213,12 +215,16 @@ class Translated:
                 f"{address} did not answer {self.what} in time (timeout)",
                 hint="is the server overloaded? MLFLOW_HTTP_REQUEST_TIMEOUT=SECONDS waits longer",
             )
+        if any(isinstance(e, requests.exceptions.SSLError) for e in _chain(error)):
+            return TrackingError(
+                f"no trusted connection to {address} for {self.what}: {said}", hint=_TLS_HINT
+            )
         if any(isinstance(e, requests.ConnectionError) for e in _chain(error)):
             return TrackingError(f"cannot reach MLflow at {address} for {self.what}", hint=_URI_HINT)
         # A missing alias is an "invalid parameter" to MLflow.
         absent = code in _MISSING_CODES or (code == "INVALID_PARAMETER_VALUE" and "not found" in said)
-        if status == 404 or absent:
-            return self.missing(f"{address} has no {self.what}: {said}", hint=_URI_HINT)
+        if (status == 404 or absent) and self.missing is not TrackingError:
+            return self.missing(f"{address} has no {self.what}: {said}", hint=_MISSING_HINT)
         shown = f"{status}, " if status else ""
         return TrackingError(f"{address} failed at {self.what}: {shown}{said}", hint=_URI_HINT)
 

@@ -100,6 +100,7 @@ class Tracking:
             NoModel, AmbiguousModel, ModelNotReady: no model, several, or an unfinished one.
             ArtifactMissing, UnsafePath: its files are gone, or one of them would leave its directory.
         """
+        wanted = _wanted_name(ref, model_name)
         found = self._found(ref)
         run = _finished(found.run)
         promotion = _promotion.promotion_of(
@@ -111,8 +112,10 @@ class Tracking:
             allow_unpromoted=allow_unpromoted,
             run_id=run.info.run_id,
         )
-        model = found.model or model_of_run(self._door, run, _wanted_name(ref, model_name))
-        files = self._files_of(model.location, ready(model).name)
+        model = ready(found.model or model_of_run(self._door, run, wanted))
+        if wanted not in ("", model.name):
+            raise InvalidReference(f"{ref} is the model {model.name!r}, and not {wanted!r}")
+        files = self._files_of(model.location, model.name)
         return PromotedRun(
             asked=str(ref),
             run_id=run.info.run_id,
@@ -398,7 +401,7 @@ def _finished(run: Run) -> Run:
 
 
 def _wanted_name(ref: RunRef | ByExperiment, model_name: str) -> str:
-    named = ref.name if isinstance(ref, RunRef) else ""
+    named = ref.name if isinstance(ref, RunRef) and ref.kind == "run" else ""
     if named and model_name and named != model_name:
         raise InvalidReference(
             f"{ref} names the model {named!r}, and the option names {model_name!r}", hint="give one of them"

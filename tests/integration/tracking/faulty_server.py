@@ -1,0 +1,172 @@
+"""A tiny HTTP server in this process that answers as told: what a real MLflow server cannot be made to do."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One request as it came."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One answer; `promised_bytes` over the body's length breaks the connection in the middle."""
+
+    status: int = 200
+    body: bytes = b"{}"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    promised_bytes: int | None = None
+
+    @classmethod
+    def json(cls, document: object, *, status: int = 200) -> Answer:
+        """A JSON document."""
+        return cls(
+            status=status, body=json.dumps(document).encode(), headers={"Content-Type": "application/json"}
+        )
+
+
+Respond = Callable[[Asked], Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class FaultyServer:
+    """The address, every request so far, and the event that lets hanging answers go."""
+
+    uri: str
+    asked: list[Asked]
+    released: threading.Event
+
+
+@contextmanager
+def answering(respond: Respond) -> Iterator[FaultyServer]:
+    """Serve on a free loopback port until the block ends."""
+    asked: list[Asked] = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(respond, asked))
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    released = threading.Event()
+    try:
+        yield FaultyServer(f"http://127.0.0.1:{server.server_address[1]}", asked, released)
+    finally:
+        released.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _handler(respond: Respond, asked: list[Asked]) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _answer(self) -> None:
+            url = urlsplit(self.path)
+            request = Asked(
+                method=self.command,
+                path=unquote(url.path),
+                query=dict(parse_qsl(url.query, keep_blank_values=True)),
+                headers={k.lower(): v for k, v in self.headers.items()},
+            )
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            asked.append(request)
+            self._send(respond(request))
+
+        def _send(self, answer: Answer) -> None:
+            self.send_response(answer.status)
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            promised = answer.promised_bytes if answer.promised_bytes is not None else len(answer.body)
+            self.send_header("Content-Length", str(promised))
+            self.end_headers()
+            self.wfile.write(answer.body)
+            if promised != len(answer.body):
+                self.close_connection = True
+
+        do_GET = do_POST = do_PUT = _answer
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing: the requests are in `asked`."""
+
+    return Handler
+
+
+RUN_ID = "0123456789abcdef0123456789abcdef"
+MODEL_ID = "m-0123456789abcdef0123456789abcdef"
+_API = "/api/2.0/mlflow"
+_PROXY = "/api/2.0/mlflow-artifacts/artifacts"
+
+
+def pretending(
+    *,
+    files: Callable[[str], list[dict[str, object]]] | None = None,
+    content: Callable[[str], Answer] | None = None,
+    location: str = "mlflow-artifacts:/1/models/m/artifacts",
+) -> Respond:
+    """The answers of an MLflow server with one promoted run and one model.
+
+    Args:
+        files: what a directory lists, by its path below the model.
+        content: the answer for one file.
+        location: where the model says that its artifacts are.
+    """
+    documents = {
+        f"{_API}/experiments/search": {"experiments": []},
+        f"{_API}/experiments/get": {"experiment": {"experiment_id": "1", "name": "pretence"}},
+        f"{_API}/runs/get": {"run": _RUN},
+        f"{_API}/logged-models/{MODEL_ID}": {"model": {"info": _model(location)}},
+        f"{_API}/logged-models/search": {"models": [{"info": _model(location)}]},
+    }
+
+    def respond(asked: Asked) -> Answer:
+        if asked.path == _PROXY and files is not None:
+            below = asked.query.get("path", "").partition("/artifacts")[2].strip("/")
+            return Answer.json({"files": files(below)})
+        if asked.path.startswith(_PROXY) and content is not None:
+            return content(asked.path.partition("/m/artifacts/")[2])
+        if asked.path in documents:
+            return Answer.json(documents[asked.path])
+        return Answer.json({"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no such thing"}, status=404)
+
+    return respond
+
+
+_RUN: dict[str, object] = {
+    "info": {
+        "run_id": RUN_ID,
+        "run_uuid": RUN_ID,
+        "experiment_id": "1",
+        "status": "FINISHED",
+        "start_time": 1_700_000_000_000,
+        "end_time": 1_700_000_001_000,
+        "artifact_uri": f"mlflow-artifacts:/1/{RUN_ID}/artifacts",
+        "lifecycle_stage": "active",
+    },
+    "data": {"tags": [{"key": "promote", "value": "true"}]},
+}
+
+
+def _model(location: str) -> dict[str, object]:
+    return {
+        "model_id": MODEL_ID,
+        "experiment_id": "1",
+        "name": "model",
+        "artifact_uri": location,
+        "creation_timestamp_ms": 1_700_000_000_000,
+        "last_updated_timestamp_ms": 1_700_000_000_000,
+        "status": "LOGGED_MODEL_READY",
+        "source_run_id": RUN_ID,
+    }
