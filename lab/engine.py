@@ -18,7 +18,8 @@ from lab.state import Service, State
 from lab.story import Story
 
 NAME = "engine"
-PACKAGES = {"docker.io": "dockerd"}
+# Where Debian's engine is wanted its registry is too, and most likely no hub is near; apt runs once for all.
+PACKAGES = {"docker.io": "dockerd", "docker-registry": "docker-registry", "mmdebstrap": "mmdebstrap"}
 _DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 _PID_FILE = Path("/var/run/docker.pid")
 _START_DEADLINE_S = 60.0

@@ -38,6 +38,9 @@ def ensure_packages(wanted: dict[str, str], *, log: Path, story: Story) -> None:
     with story.step("packages", f"apt-get install {' '.join(missing)}"):
         _apt(["update", "--quiet"], log)
         _apt(["install", "--yes", "--no-install-recommends", *missing], log)
+    absent = [package for package in missing if find_program(wanted[package]) is None]
+    if absent:
+        raise LabError(f"installed, but its program is not there: {', '.join(absent)}\n{tail_of(log)}")
 
 
 def find_program(name: str) -> str | None:

@@ -13,7 +13,7 @@ from lab.engine import NAME as ENGINE
 from lab.engine import find_engine, stop_engine
 from lab.keeper import ADDRESS_FILE
 from lab.packages import can_install, ensure_packages, find_program
-from lab.ports import port_near
+from lab.ports import port_for, port_near
 from lab.process import identity_of, start_in_background, stop_process, wait_until
 from lab.state import Service, State
 from lab.story import Story
@@ -87,8 +87,7 @@ def _keep(state: State, kind: str, preferred_port: int, *, user: str, story: Sto
     address_file = directory / ADDRESS_FILE
     address_file.unlink(missing_ok=True)
     log = directory / "keeper.log"
-    port = port_near(preferred_port)
-    with story.step(kind, f"start at 127.0.0.1:{port}"):
+    with port_for(preferred_port) as port, story.step(kind, f"start at 127.0.0.1:{port}"):
         pid = start_in_background(
             [sys.executable, "-m", "lab.keeper", kind, str(directory), str(port)], log=log, cwd=_ROOT
         )
