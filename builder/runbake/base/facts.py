@@ -6,7 +6,7 @@ import mmap
 import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from runbake.base.base import PythonFacts
@@ -16,7 +16,8 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NAMES = ("python3", "python")
 _ELF = b"\x7fELF"
 _PYTHON_NAME = re.compile(r"python(3\.\d+)")
-_LIBC_VERSION = re.compile(rb"(?:stable|development) release version (\d+\.\d+)")
+_LIBC_VERSION = re.compile(rb" release version \d+\.\d+")
+_HEADER_VERSION = re.compile(r'^#define\s+PY_VERSION\s+"([^"\s]+)"', re.MULTILINE)
 LIBRARY_PATTERNS = (
     "lib/*-linux-gnu*",
     "usr/lib/*-linux-gnu*",
@@ -76,18 +77,43 @@ def _is_elf(path: Path) -> bool:
 
 
 def _version_of(python: Path, root: Path, asked: str) -> str:
-    """The exact release: a string constant of the interpreter, or of the libpython it loads."""
-    minor = _PYTHON_NAME.fullmatch(python.name)
-    number = re.escape(minor[1]) if minor else r"3\.\d+"
-    pattern = re.compile(rb"\0(" + number.encode() + rb"\.\d+(?:(?:a|b|rc)\d+)?\+?)\0")
+    """The exact release: from its header, else a string constant of the interpreter or its libpython."""
+    named = _PYTHON_NAME.fullmatch(python.name)
+    number = re.escape(named[1]) if named else r"3\.\d+"
+    header = _one_of(_header_versions(python, re.compile(number)))
+    if header:
+        return header
+    pattern = re.compile(number.encode() + rb"\.\d+(?:(?:a|b|rc)\d+)?\+?\0")
     for library in (python, *_libpythons(python, root)):
-        versions = {match.decode() for match in _matches(library, pattern)}
-        if len(versions) == 1:
-            return versions.pop()
+        found = tuple(_constants(library, pattern))
+        # A linker may store the constant as the end of another string, such as a prefix that ends in it.
+        version = _one_of(text for text, alone in found if alone) or _one_of(text for text, _ in found)
+        if version:
+            return version
     raise BaseImageError(
         f"the release of {python.name} in the base image {asked} cannot be told from its files",
         hint="choose a base image with CPython as Debian, Docker's python images or python.org build it",
     )
+
+
+def _one_of(texts: Iterable[str]) -> str:
+    different = set(texts)
+    return different.pop() if len(different) == 1 else ""
+
+
+def _header_versions(python: Path, number: re.Pattern[str]) -> Iterator[str]:
+    for header in sorted(python.parent.parent.glob("include/python3*/patchlevel.h")):
+        text = header.read_text(encoding="utf-8", errors="replace")
+        match = _HEADER_VERSION.search(text)
+        if match and number.match(match[1]):
+            yield match[1]
+
+
+def _constants(library: Path, pattern: re.Pattern[bytes]) -> Iterator[tuple[str, bool]]:
+    """The versions at the end of the file's strings, and whether they are the whole string."""
+    for before, text in _matches(library, pattern):
+        if before and not before.isdigit() and before != b".":
+            yield text[:-1].decode(), before == b"\0"
 
 
 def _libpythons(python: Path, root: Path) -> Iterator[Path]:
@@ -100,19 +126,20 @@ def _glibc_of(root: Path, asked: str) -> str:
     for directory in library_directories(root):
         libc = directory / "libc.so.6"
         if libc.is_file():
-            for match in _matches(libc, _LIBC_VERSION):
-                return match.decode()
+            for _, text in _matches(libc, _LIBC_VERSION):
+                return text.rsplit(maxsplit=1)[-1].decode()
     musl = any(root.glob("lib/ld-musl-*")) or any(root.glob("usr/lib/ld-musl-*"))
     problem = "is built on musl, which wheels for manylinux cannot use" if musl else "has no glibc"
     raise BaseImageError(f"the base image {asked} {problem}", hint="choose a Debian-like base image (--base)")
 
 
-def _matches(path: Path, pattern: re.Pattern[bytes]) -> Iterator[bytes]:
+def _matches(path: Path, pattern: re.Pattern[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Each match with the byte before it, b"" at the start."""
     if path.stat().st_size == 0:
         return
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         for match in pattern.finditer(data):
-            yield match[1]
+            yield data[max(match.start() - 1, 0) : match.start()], match[0]
 
 
 def _os_release(root: Path) -> dict[str, str]:

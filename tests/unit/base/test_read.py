@@ -134,6 +134,25 @@ def test_the_path_of_the_image_decides_which_python(tmp_path: Path) -> None:
     assert system.facts.python_version == "3.11.2"
 
 
+@pytest.mark.parametrize(
+    "items",
+    [
+        (("opt/py/bin/python3", b"\x7fELF\0/opt/py/3.11.7\0"),),
+        (("opt/py/bin/python3", b"\x7fELF\0001.3.11.9\0003.11.7\0linux-3.11.8\0"),),
+        (
+            ("opt/py/bin/python3", b"\x7fELF"),
+            ("opt/py/include/python3.11/patchlevel.h", b'#define X\n#define PY_VERSION   "3.11.7"\n'),
+        ),
+    ],
+)
+def test_the_release_is_found_where_builds_leave_it(tmp_path: Path, items: tuple[tuple[str, bytes]]) -> None:
+    """As the end of a prefix, as a constant among lookalikes, or in the header."""
+    reader = Reader()
+    reader.put_image([python_layer("3.12.1"), layer(*items)], "12", path="/opt/py/bin")
+    (base,) = read_base(reader, "debian", "12", AMD64, tmp_path)
+    assert base.facts.python_version == "3.11.7"
+
+
 def test_documents_that_contradict_themselves_are_refused(tmp_path: Path) -> None:
     """More layers than diff ids, an index that is none, a manifest of something else, damaged layers."""
     reader = Reader()

@@ -95,7 +95,7 @@ class Reader:
                 "mediaType": "application/vnd.oci.image.config.v1+json",
                 **self.keep(json.dumps(config).encode()),
             },
-            "layers": [{"mediaType": media, **self.keep(gzip.compress(t, mtime=0))} for t in tars],
+            "layers": [{"mediaType": media, **self.keep(gzip.compress(t, 1, mtime=0))} for t in tars],
         }
         return self.put(OCI_MANIFEST, document, *tags)
 
