@@ -8,7 +8,9 @@ leaves bytecode out of it, and the same RECORD then holds with and without bytec
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from runbake.base.interpreter import Interpreter
-from runbake.errors import BytecodeUnavailable
+from runbake.errors import BytecodeUnavailable, DiskFull
 from runbake.image.entry import FileEntry
 
 BYTECODE_RULES = "unchecked-hash-marshal2-1"
@@ -120,6 +122,11 @@ def _ask(interpreter: Interpreter, asked: bytes, directory: Path) -> dict[str, A
         answer: dict[str, Any] = json.loads(done.stdout)
     except (OSError, subprocess.CalledProcessError, ValueError) as error:
         said = (getattr(error, "stderr", None) or b"").decode("utf-8", "replace")[-_SHOWN_CHARACTERS:]
+        if os.strerror(errno.ENOSPC) in said:
+            raise DiskFull(
+                f"no space left for bytecode in {directory}",
+                hint="free some space, or point --cache (RUNBAKE_CACHE) at another device",
+            ) from error
         raise BytecodeUnavailable(
             f"the base image's Python {interpreter.version} does not run here: {said or error}",
             hint="build without bytecode (slower first request): --no-bytecode",

@@ -6,7 +6,7 @@ import re
 
 from runbake.environment.pylock import NO_WHEEL_HINT
 from runbake.environment.uv import UvAnswer
-from runbake.errors import IndexUnreachable, LockError, NoWheel, Unresolvable
+from runbake.errors import DiskFull, IndexUnreachable, LockError, NoWheel, RunbakeError, Unresolvable
 
 _REFUSED = re.compile(
     r"401 Unauthorized|403 Forbidden|407 Proxy Authentication|valid authentication credentials"
@@ -20,9 +20,13 @@ _NO_WHEEL = re.compile(
     r" ha(?:s|ve) no (?:usable )?wheels"
 )
 _FILTERED = re.compile(r"was filtered by `exclude-newer`")
+_FULL = re.compile(r"No space left on device|Disk quota exceeded")
 _HASH = re.compile(r"Hash mismatch for `(?P<what>[^`]+)`")
 _MISSING_DATE = re.compile(r"is missing an upload date")
-_NOISE = re.compile(r"^(?:warning: .*|Resolved \d+ packages? in .*|Using CPython .*)$")
+_NOISE = re.compile(
+    r"^(?:warning: .*|\s*If (?:the cache and target|this is intentional).*"
+    r"|Resolved \d+ packages? in .*|Using CPython .*)$"
+)
 _HEAD_LINES, _TAIL_LINES = 24, 12
 
 INDEX_HINT = (
@@ -35,12 +39,17 @@ def lacks_upload_times(answer: UvAnswer) -> bool:
     return bool(_MISSING_DATE.search(answer.stderr))
 
 
-def error_of(answer: UvAnswer, *, doing: str) -> LockError:
+def error_of(answer: UvAnswer, *, doing: str) -> RunbakeError:
     """The error that this failed answer means; uv's explanation is kept, without URLs.
 
     `doing` completes "… failed", e.g. "locking the model's requirements".
     """
     text, said = answer.stderr, explanation_of(answer.stderr)
+    if _FULL.search(text):
+        return DiskFull(
+            f"{doing} failed: no space left for uv's cache or for the installed files\n{said}",
+            hint="free some space (uv cache prune), or point UV_CACHE_DIR, RUNBAKE_CACHE elsewhere",
+        )
     if hashes := _HASH.search(text):
         return LockError(
             f"{doing} failed: the bytes of {hashes['what']} are not the ones that were locked",

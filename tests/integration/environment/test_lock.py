@@ -44,7 +44,7 @@ def test_the_model_is_locked_as_of_its_date_and_the_runtime_around_it(uv: Uv) ->
     assert list(versions) == sorted(versions)
     assert len(versions) == len(lock.wheels)
     assert all(len(wheel.sha256) == 64 and wheel.size_bytes for wheel in lock.wheels)
-    assert "://" not in lock.to_json().replace(lock.to_json().split('"schema"')[1], "")
+    assert lock.to_json().count("://") == 1  # its own schema
     assert compile_lock(old, uv=uv) == lock
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from runbake.base.interpreter import Interpreter
 from runbake.environment.bytecode import bytecode_id, compile_bytecode
-from runbake.errors import BytecodeUnavailable
+from runbake.errors import BytecodeUnavailable, DiskFull
 from runbake.image.entry import FileEntry
 
 HERE = Interpreter(command=(sys.executable,), version=platform.python_version())
@@ -91,6 +91,15 @@ def test_an_interpreter_that_does_not_run_names_the_way_out(tmp_path: Path, comm
     with pytest.raises(BytecodeUnavailable) as caught:
         compile_bytecode(entries(), Interpreter(command=command, version="3.11.2"), tmp_path)
     assert "--no-bytecode" in caught.value.hint
+
+
+def test_a_full_disk_is_not_the_interpreters_fault(tmp_path: Path) -> None:
+    """An interpreter that says "no space left" leads to that error."""
+    full = Interpreter(
+        command=(sys.executable, "-c", "open('/dev/full', 'wb', 0).write(b'x')"), version="3.11.2"
+    )
+    with pytest.raises(DiskFull, match="no space left"):
+        compile_bytecode(entries(), full, tmp_path)
 
 
 def test_nothing_to_compile_needs_no_interpreter(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from runbake.environment.explain import error_of, explanation_of
 from runbake.environment.uv import UvAnswer, find_uv, secrets_of, without_urls
-from runbake.errors import IndexUnreachable, LockError, NoWheel, Unresolvable
+from runbake.errors import DiskFull, IndexUnreachable, LockError, NoWheel, Unresolvable
 
 words = st.text(st.characters(categories=("Lu", "Ll", "Nd")), min_size=4, max_size=20)
 
@@ -70,6 +70,7 @@ def test_uvs_words_become_errors_of_their_own() -> None:
         "error: No solution found\nhint: could not be queried (401 Unauthorized)": IndexUnreachable,
         "error: Request failed after 3 retries\n  cause: Connection refused": IndexUnreachable,
         "error: Failed to parse: uv.toml": LockError,
+        "error: Failed to write\n  cause: No space left on device (os error 28)": DiskFull,
     }
     for text, kind in said.items():
         error = error_of(answer(text), doing="locking")
