@@ -13,7 +13,10 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_URL_CREDENTIALS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*://)[^/\s?#@\"']+@")
+# Repetitions are bounded: the text is hostile, and an unbounded one takes quadratic time on it.
+_URL_CREDENTIALS = re.compile(
+    r"(?<![A-Za-z0-9+.\-])(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]{0,30}://)[^/\s?#@\"']{1,4096}@"
+)
 _SHAPES = re.compile(
     r"""
       \b(?:AKIA|ASIA)[0-9A-Z]{16}\b                                  # AWS access key id
@@ -25,7 +28,7 @@ _SHAPES = re.compile(
     | \bdapi[0-9a-f]{32}\b                                           # Databricks
     | \bsk-[A-Za-z0-9_\-]{20,}                                       # OpenAI and others
     | \beyJ[A-Za-z0-9_\-]{8,}\.eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]+  # JSON web token
-    | -----BEGIN[ A-Z]*PRIVATE\ KEY-----[\s\S]*?(?:-----END[ A-Z]*PRIVATE\ KEY-----|$)
+    | -----BEGIN[ A-Z]{0,40}PRIVATE\ KEY-----[\s\S]*?(?:-----END[ A-Z]{0,40}PRIVATE\ KEY-----|$)
     """,
     re.VERBOSE,
 )

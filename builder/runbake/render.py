@@ -33,7 +33,7 @@ def write_context(plan: Plan, directory: Path, doors: Doors) -> None:
         text = dockerfile(
             base=f"{plan.request.base.repository}@{platform.base.digest}",
             layers=[tree.name for tree in trees],
-            plan_runtime=runtime_of(platform.base),
+            runtime=runtime_of(platform.base),
             labels=provenance_of_platform(plan, platform).labels,
         )
         (directory / "Dockerfile").write_text(text, encoding="utf-8")
@@ -41,14 +41,14 @@ def write_context(plan: Plan, directory: Path, doors: Doors) -> None:
 
 
 def dockerfile(
-    *, base: str, layers: Iterable[str], plan_runtime: object, labels: Iterable[tuple[str, str]]
+    *, base: str, layers: Iterable[str], runtime: object, labels: Iterable[tuple[str, str]]
 ) -> str:
     """The Dockerfile of a context; every value is quoted for Docker's parser."""
     # Not HTML: `quoted` is the escape here.
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701
     environment.filters["quoted"] = quoted
     template = environment.from_string(template_text())
-    return template.render(base=base, layers=list(layers), runtime=plan_runtime, labels=list(labels))
+    return template.render(base=base, layers=list(layers), runtime=runtime, labels=list(labels))
 
 
 def template_text() -> str:

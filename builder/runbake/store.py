@@ -52,15 +52,6 @@ class Store:
             with tempfile.TemporaryDirectory(dir=self.root, prefix="tmp-") as directory:
                 yield Path(directory)
 
-    def adopt(self, directory: Path, target: Path) -> None:
-        """Move a finished directory of this store's scratch to its place; the first one there stays."""
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            directory.rename(target)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-
     def blob_path(self, hex_digest: str) -> Path:
         """Where the blob of this digest is, or would be."""
         return self._blobs / hex_digest

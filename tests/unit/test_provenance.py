@@ -1,0 +1,134 @@
+"""The label file and the labels: pure, complete, and safe against what MLflow carried."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runbake.provenance import (
+    LABEL_LIMIT,
+    VALUE_LIMIT,
+    BaseFacts,
+    Provenance,
+    label,
+    parse_label_file,
+    provenance_of,
+)
+from runbake.redaction import MARKER
+from runbake.tracking import Metric, PromotedRun
+from runbake_serving import contract
+from tests.unit.samples import HOSTILE, RUN_ID, a_lock, a_model, a_run
+
+BASE = BaseFacts(digest="sha256:" + "2" * 64, python="3.11.2")
+
+
+def provenance(run: PromotedRun) -> Provenance:
+    return provenance_of(run, a_model(), a_lock(), BASE, flavor="sklearn", codec_id="gzip:x")
+
+
+def test_equal_facts_give_equal_bytes() -> None:
+    """The label file is a pure function of its arguments."""
+    assert provenance(a_run()) == provenance(a_run())
+
+
+def test_promotion_does_not_reach_the_digest() -> None:
+    """How and when a run was promoted, and how RUN was spelled, changes no byte."""
+    promoted = a_run(promotion=None, asked="models:/x@champion", model_uri="elsewhere:/")
+
+    assert provenance(promoted) == provenance(a_run())
+
+
+def test_the_label_file_says_where_the_model_came_from() -> None:
+    """Run, parameters, metrics, data, files, lock and base are all there."""
+    document = parse_label_file(provenance(a_run()).body)
+
+    assert document["run"]["id"] == RUN_ID
+    assert document["run"]["endedAt"] == "2025-12-29T09:21:00Z"
+    assert document["run"]["parameters"] == {"C": "0.5"}
+    assert document["run"]["metrics"] == {"accuracy": {"step": 0, "value": 0.98}}
+    assert document["run"]["source"] == {"mlflow.source.git.commit": "a" * 40}
+    assert document["model"]["files"][0]["sha256"] == "0" * 64
+    assert document["data"][0]["mlflowDigest"] == {"value": "12345678", "cryptographic": False}
+    assert document["environment"]["lock"]["digest"] == a_lock().digest
+    assert document["environment"]["base"] == {"digest": BASE.digest}
+
+
+def test_labels_lead_back_and_name_the_file() -> None:
+    """The labels carry the run, the commit and the digest of the label file."""
+    made = provenance(a_run())
+    labels = dict(made.labels)
+
+    assert labels[contract.LABEL_RUN_ID] == RUN_ID
+    assert labels["org.opencontainers.image.revision"] == "a" * 40
+    assert labels[contract.LABEL_PROVENANCE_DIGEST] == made.digest
+    assert contract.LABEL_MODEL_NAME not in labels, "an empty value makes no label"
+
+
+def test_hostile_text_stays_text() -> None:
+    """Nothing from MLflow can break a line, hide behind control characters, or vanish from the label file."""
+    made = provenance(a_run(run_name=HOSTILE, params=((HOSTILE, HOSTILE),), experiment_name=HOSTILE))
+
+    document = parse_label_file(made.body)
+    assert document["run"]["name"] == HOSTILE
+    assert document["run"]["parameters"] == {HOSTILE: HOSTILE}
+    assert all(value.isprintable() for _, value in made.labels)
+
+
+def test_secrets_reach_neither_file_nor_labels() -> None:
+    """A password in a parameter, a token in a name, credentials in a source are replaced."""
+    secret = "hunter2secret"
+    made = provenance(
+        a_run(
+            params=(("db_password", secret),),
+            source_tags=(("mlflow.source.git.repoURL", f"https://me:{secret}@host/x.git"),),
+        )
+    )
+
+    assert secret.encode() not in made.body
+    assert secret not in str(made.labels)
+    assert dict(made.labels)["org.opencontainers.image.source"] == f"https://{MARKER}@host/x.git"
+
+
+def test_long_values_are_cut_and_counted() -> None:
+    """100 kB in a parameter keep the label file small, and say how much is missing."""
+    document = parse_label_file(provenance(a_run(params=(("p", "x" * 100_000),))).body)
+
+    value = document["run"]["parameters"]["p"]
+    assert value.startswith("x" * VALUE_LIMIT)
+    assert value.endswith(f"[cut by runbake: {100_000 - VALUE_LIMIT} more characters]")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_metrics_without_a_json_word_are_text(value: float) -> None:
+    """The label file is valid JSON whatever was logged."""
+    body = provenance(a_run(metrics=(Metric(name="m", value=value, step=0, timestamp_ms=0),))).body
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    document = json.loads(body, parse_constant=refuse)
+    assert document["run"]["metrics"]["m"]["value"] == str(value)
+
+
+def test_a_lone_surrogate_does_not_stop_the_build() -> None:
+    """MLflow's JSON may carry half a character; UTF-8 cannot."""
+    assert b"broken" in provenance(a_run(run_name="broken \ud800")).body
+
+
+@given(st.text(max_size=3 * LABEL_LIMIT))
+def test_labels_are_one_printable_line_of_bounded_length(text: str) -> None:
+    """Any text makes a label that every registry takes."""
+    made = label(text)
+
+    assert made.isprintable()
+    assert len(made) <= LABEL_LIMIT + 50
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"schema": "other"}', b"\xff"])
+def test_other_files_are_not_label_files(body: bytes) -> None:
+    """Only a document of this schema is believed."""
+    with pytest.raises(ValueError):  # noqa: PT011 -- json's own message for the broken ones
+        parse_label_file(body)
