@@ -26,7 +26,7 @@ class Lock:
     """Every wheel that goes into one platform's image.
 
     `key` is the write-once key under which it is stored on the run. `model_as_of` and `runtime_as_of` are
-    RFC 3339 cut-offs; `model_as_of` is "" when the index has no upload times and the lock is undated.
+    RFC 3339 cut-offs; either is "" when the index has no upload times and that pass is undated.
     """
 
     key: str
