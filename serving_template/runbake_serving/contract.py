@@ -15,6 +15,7 @@ RUNTIME_REQUIREMENTS: Final = (
     "numpy>=1.26",
     "orjson>=3.10",
     "pandas>=2.2",
+    "PyYAML>=6",
     "uvicorn>=0.32",
 )
 """What the serving runtime itself needs, beside the model's requirements."""
@@ -53,6 +54,29 @@ ENV_DATAFRAME_PATH: Final = "RUNBAKE_DATAFRAME_PATH"
 """`always` hands every flavor a DataFrame, `auto` (default) lets the flavor's fixed rule decide."""
 ENV_PAGE: Final = "RUNBAKE_PAGE"
 """`off` removes the model page and `/provenance`."""
+ENV_UDS: Final = "RUNBAKE_UDS"
+"""Path of a Unix socket to serve on, instead of host and port."""
+ENV_THREADS: Final = "RUNBAKE_THREADS"
+"""Predictions that one worker runs at the same time."""
+ENV_GRACE_S: Final = "RUNBAKE_GRACE_S"
+"""Seconds that requests in flight get to finish after SIGTERM."""
+ENV_BODY_LIMIT: Final = "RUNBAKE_BODY_LIMIT"
+"""Largest request body in bytes."""
+
+SETTINGS: Final = (
+    ENV_BODY_LIMIT,
+    ENV_DATAFRAME_PATH,
+    ENV_GRACE_S,
+    ENV_HOST,
+    ENV_MODEL_ROOT,
+    ENV_PAGE,
+    ENV_PORT,
+    ENV_PROVENANCE,
+    ENV_THREADS,
+    ENV_UDS,
+    ENV_WORKERS,
+)
+"""Every environment variable that the runtime reads; any other `RUNBAKE_…` is an error."""
 
 # --- labels and annotations ----------------------------------------------------------------------------
 

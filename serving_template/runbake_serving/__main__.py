@@ -1,0 +1,13 @@
+"""`python -m runbake_serving`: serve, predict, provenance.
+
+The only place that reads the environment, the command line and the clock.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from runbake_serving.commands import main
+
+sys.exit(main(sys.argv[1:], os.environ))

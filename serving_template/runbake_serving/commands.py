@@ -1,0 +1,119 @@
+"""The image's commands: `serve` (default), `predict`, `provenance`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from runbake_serving.contract import VERSION
+from runbake_serving.cpu import cpus_allowed
+from runbake_serving.errors import StartError
+from runbake_serving.log import LOGGER, start_logging
+from runbake_serving.settings import Settings, settings_of, workers_of
+
+_THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
+    """Run one command; the exit status: 0 well, 1 failed, 2 wrong usage.
+
+    Native thread pools are limited through `environ` before anything loads them.
+    """
+    chosen = _parser().parse_args(arguments or ["serve"])
+    try:
+        settings = settings_of(environ)
+        if chosen.command == "provenance":
+            return _provenance(settings)
+        if chosen.command == "predict":
+            return _predict(settings, chosen.input, chosen.content_type)
+        return _serve(settings, environ)
+    except StartError as error:
+        print(f"error: {error}", file=sys.stderr)
+        if error.hint:
+            print(f"try: {error.hint}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="runbake_serving", description="Serve the model in this image.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=VERSION)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("serve", help="answer HTTP requests (the default)")
+    predict = commands.add_parser("predict", help="answer one body of /invocations, without a server")
+    predict.add_argument("--input", metavar="FILE", help="the body; standard input if not given")
+    predict.add_argument("--content-type", default="application/json", metavar="TYPE")
+    commands.add_parser("provenance", help="print the label file")
+    return parser
+
+
+def _provenance(settings: Settings) -> int:
+    try:
+        body = settings.provenance_file.read_bytes()
+    except OSError as error:
+        raise StartError(
+            f"the label file {settings.provenance_file} cannot be read: {error.strerror}",
+            hint="RUNBAKE_PROVENANCE names it; outside an image there is none",
+        ) from error
+    sys.stdout.buffer.write(body)
+    sys.stdout.buffer.flush()
+    return 0
+
+
+def _predict(settings: Settings, name: str | None, content_type: str) -> int:
+    body = _input(name)
+    with _clean_stdout() as stdout:
+        from runbake_serving.once import answer_once
+
+        status, answer = answer_once(settings, body, content_type)
+        (stdout if status == 0 else sys.stderr.buffer).write(answer + b"\n")
+    return status
+
+
+def _input(name: str | None) -> bytes:
+    try:
+        return Path(name).read_bytes() if name else sys.stdin.buffer.read()
+    except OSError as error:
+        raise StartError(f"{name} cannot be read: {error.strerror}") from error
+
+
+@contextmanager
+def _clean_stdout() -> Iterator[BinaryIO]:
+    """Standard output for the answer alone: what a model prints goes to standard error meanwhile."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    with os.fdopen(kept, "wb") as stdout:
+        yield stdout
+    sys.stdout.flush()
+
+
+def _serve(settings: Settings, environ: MutableMapping[str, str]) -> int:
+    started_s, cpus = time.monotonic(), cpus_allowed()
+    _limit_native_threads(environ, cpus, workers_of(settings, most=None, cpus=cpus))
+    start_logging()
+    from runbake_serving.serving import serve
+
+    try:
+        return serve(settings, cpus=cpus, now_s=time.monotonic, started_s=started_s)
+    except StartError as error:
+        LOGGER.error("cannot start", extra={"fields": {"problem": str(error), "hint": error.hint}})
+        return 1
+
+
+def _limit_native_threads(environ: MutableMapping[str, str], cpus: float, workers: int) -> None:
+    # Each worker would otherwise start as many threads as the host has CPUs, and they fight.
+    each = str(max(1, int(cpus) // workers))
+    for name in _THREAD_LIMITS:
+        environ.setdefault(name, each)
+
+
+__all__ = ["main"]
+_ = Mapping

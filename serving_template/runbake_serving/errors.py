@@ -1,0 +1,72 @@
+"""What can go wrong while serving.
+
+    StartError                      the operator's: settings, label file or model unusable; the process ends
+    RequestError                    answered over HTTP as {"error_code", "message"}
+    ├── InvalidRequest       400    BAD_REQUEST: the body cannot be read
+    ├── SchemaMismatch       400    INVALID_PARAMETER_VALUE: the body does not fit the model's signature
+    ├── ValuesRefused        400    BAD_REQUEST: the model itself refused these values
+    ├── BodyTooLarge         413    BAD_REQUEST
+    ├── UnsupportedMedia     415    BAD_REQUEST
+    └── ModelFailed          500    INTERNAL_ERROR: not the caller's fault
+
+Messages of `RequestError` may name columns of the signature, positions and limits. They never quote the
+request's data, because answers and logs are read by people who may not see it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class StartError(Exception):
+    """The process cannot start; the operator can act on it."""
+
+    def __init__(self, problem: str, *, hint: str = "") -> None:
+        super().__init__(problem)
+        self.hint = hint
+
+
+class RequestError(Exception):
+    """An answer other than 200; `str` is safe to send to the caller."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "INTERNAL_ERROR"
+
+
+class InvalidRequest(RequestError):
+    """The body is not what its content type and the protocol promise."""
+
+    status = 400
+    code = "BAD_REQUEST"
+
+
+class SchemaMismatch(RequestError):
+    """The body was read, and does not fit the model's signature."""
+
+    status = 400
+    code = "INVALID_PARAMETER_VALUE"
+
+
+class ValuesRefused(RequestError):
+    """The model raised what its flavor counts as a refusal of the values (a missing value, say)."""
+
+    status = 400
+    code = "BAD_REQUEST"
+
+
+class BodyTooLarge(RequestError):
+    """The body is larger than the limit."""
+
+    status = 413
+    code = "BAD_REQUEST"
+
+
+class UnsupportedMedia(RequestError):
+    """No content type, or one that this route does not read."""
+
+    status = 415
+    code = "BAD_REQUEST"
+
+
+class ModelFailed(RequestError):
+    """The model raised, or answered what JSON cannot carry; the log has the cause under the request's id."""

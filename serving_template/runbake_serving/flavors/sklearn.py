@@ -1,0 +1,171 @@
+"""scikit-learn: estimators from skops, cloudpickle and pickle files, without MLflow.
+
+Rules. Rows may be joined where every part of the estimator is scikit-learn's own: those predict row by row. A
+part from elsewhere, or a FunctionTransformer with its caller's function, may look at all rows at once.
+
+An array is enough where in addition nothing in the estimator looks at column names: no ColumnTransformer, no
+output set to pandas or polars, the signature's columns all required, of one number type, and in the order
+of training. Then scikit-learn turns the DataFrame into the very array that we made.
+
+A refusal is a ValueError or a TypeError of the estimator: a missing value, a text where a number should be, too
+few columns. scikit-learn has no narrower one. The array path may sum rows in another order: 1e-9.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from runbake_serving.errors import StartError
+from runbake_serving.flavors.flavor import Loaded, Rules
+from runbake_serving.signature import Columns, Scalar, Signature
+
+TOLERANCE = 1e-9
+PREDICTIONS = ("predict", "predict_proba", "predict_log_proba", "predict_joint_log_proba", "score")
+"""What MLflow's `pyfunc_predict_fn` may name."""
+
+_NUMBERS = (Scalar.DOUBLE, Scalar.FLOAT, Scalar.LONG, Scalar.INTEGER)
+_LOOKS_AT_NAMES = frozenset({"ColumnTransformer", "TransformedTargetRegressor"})
+_RUNS_FOREIGN_CODE = frozenset({"FunctionTransformer"})
+
+
+def load(root: Path, flavors: Mapping[str, Any], signature: Signature, *, always_dataframe: bool) -> Loaded:
+    """The estimator in `root`; executes what its file says, as every pickle does.
+
+    Raises:
+        StartError: the file is not there or cannot be loaded; the message names it.
+    """
+    config, pyfunc = _config(flavors, "sklearn"), _config(flavors, "python_function")
+    _add_code(root, config.get("code") or pyfunc.get("code"))
+    path = _inside(root, str(config.get("pickled_model") or pyfunc.get("model_path") or "model.pkl"))
+    estimator = _estimator(path, config)
+    return Loaded(
+        predict=_prediction(estimator, str(pyfunc.get("predict_fn") or "predict")),
+        rules=rules_of(estimator, signature, always_dataframe=always_dataframe),
+    )
+
+
+def rules_of(estimator: Any, signature: Signature, *, always_dataframe: bool = False) -> Rules:
+    """The fixed rules of this module for one estimator."""
+    parts = tuple(_parts(estimator))
+    own = all(_is_own(part) for part in parts)
+    array = own and not always_dataframe and not any(_needs_names(part) for part in parts)
+    return Rules(
+        rows_may_be_joined=own,
+        array_dtype=_one_dtype(estimator, signature) if array else None,
+        tolerance=TOLERANCE,
+        refusals=(ValueError, TypeError),
+    )
+
+
+# --- rules ---------------------------------------------------------------------------------------------
+
+
+def _parts(estimator: Any) -> Iterator[Any]:
+    """The estimator and all estimators in it, as far as their parameters and fitted steps show."""
+    yield estimator
+    if not hasattr(estimator, "get_params"):
+        return
+    for value in estimator.get_params(deep=True).values():
+        if (hasattr(value, "fit") and not isinstance(value, type)) or (callable(value) and not isinstance(value, type)):
+            yield value
+
+
+def _is_own(part: Any) -> bool:
+    home = type(part).__module__ if hasattr(part, "fit") else getattr(part, "__module__", None)
+    return (
+        isinstance(home, str)
+        and home.split(".")[0] in ("sklearn", "numpy")
+        and type(part).__name__ not in _RUNS_FOREIGN_CODE
+    )
+
+
+def _needs_names(part: Any) -> bool:
+    return type(part).__name__ in _LOOKS_AT_NAMES or hasattr(part, "_sklearn_output_config")
+
+
+def _one_dtype(estimator: Any, signature: Signature) -> str | None:
+    inputs = signature.inputs
+    if not isinstance(inputs, Columns) or not inputs.named:
+        return None
+    kinds = {column.type for column in inputs.columns}
+    if len(kinds) != 1 or not all(column.required for column in inputs.columns):
+        return None
+    kind = kinds.pop()
+    names = list(getattr(estimator, "feature_names_in_", ()))
+    # An estimator fitted on an array knows no names: it takes what comes, in the signature's order.
+    in_order = not names or names == list(inputs.by_name)
+    return kind.numpy.name if isinstance(kind, Scalar) and kind in _NUMBERS and in_order else None
+
+
+# --- loading -------------------------------------------------------------------------------------------
+
+
+def _config(flavors: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    config = flavors.get(name)
+    return config if isinstance(config, dict) else {}
+
+
+def _inside(root: Path, name: str) -> Path:
+    path = (root / name).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise StartError(f"MLmodel names a file outside the model: {name!r}")
+    return path
+
+
+def _add_code(root: Path, name: Any) -> None:
+    """Let the model import the modules that were logged with it (`code_paths`)."""
+    if isinstance(name, str) and name:
+        sys.path.insert(0, str(_inside(root, name)))
+
+
+def _estimator(path: Path, config: Mapping[str, Any]) -> Any:
+    kind = str(config.get("serialization_format") or "pickle")
+    loaders: Mapping[str, Callable[[], Any]] = {
+        "skops": lambda: _from_skops(path, config.get("skops_trusted_types")),
+        "cloudpickle": lambda: _from_pickle(path),
+        "pickle": lambda: _from_pickle(path),
+    }
+    if kind not in loaders:
+        raise StartError(f"the model is serialized as {kind!r}", hint=f"known: {', '.join(loaders)}")
+    try:
+        return loaders[kind]()
+    except OSError as error:
+        raise StartError(f"the model's file {path} cannot be read: {error.strerror}") from error
+    except (ImportError, AttributeError, ValueError, TypeError, LookupError, EOFError) as error:
+        raise StartError(
+            f"the model's file {path.name} cannot be loaded: {type(error).__name__}: {str(error)[:300]}",
+            hint="the environment must have the packages, in the versions, that the model was saved with",
+        ) from error
+    except pickle.UnpicklingError as error:
+        raise StartError(f"the model's file {path.name} is damaged or not a pickle") from error
+
+
+def _from_skops(path: Path, trusted: Any) -> Any:
+    import skops.io
+
+    return skops.io.load(path, trusted=trusted)
+
+
+def _from_pickle(path: Path) -> Any:
+    # cloudpickle's files are pickles; they import cloudpickle themselves where they need it.
+    with path.open("rb") as file:
+        return pickle.load(file)  # noqa: S301 - running a promoted model's code is what an image is for
+
+
+def _prediction(estimator: Any, name: str) -> Callable[[Any, Mapping[str, Any]], Any]:
+    method = getattr(estimator, name, None) if name in PREDICTIONS else None
+    if method is None:
+        raise StartError(f"the estimator {type(estimator).__name__} has no {name!r}")
+    # We hand over an array instead of a DataFrame on purpose, only where names were checked beforehand.
+    warnings.filterwarnings("ignore", message="X does not have valid feature names", category=UserWarning)
+
+    def predict(data: Any, params: Mapping[str, Any]) -> Any:
+        del params  # scikit-learn's predictions take none; MLflow checks and drops them likewise
+        return method(data)
+
+    return predict

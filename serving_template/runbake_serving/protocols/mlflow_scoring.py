@@ -1,0 +1,290 @@
+"""MLflow's scoring protocol: bodies of /invocations.
+
+JSON with exactly one of `dataframe_split`, `dataframe_records`, `instances`, `inputs`, and maybe `params`; or csv
+with a header line. Answers are equal to those of MLflow's own server, with these deviations, each in favour of
+the caller: content types in any case; csv in any charset and without a header line (`header=absent`); csv for
+tensors and datetimes, which MLflow refuses; NaN and infinities are null.
+
+Source: mlflow/pyfunc/scoring_server/__init__.py, mlflow/utils/proto_json_utils.py of MLflow 3.17.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import orjson
+import pandas as pd
+
+from runbake_serving.casting import cast_frame, cast_value, first_spec, specs_of
+from runbake_serving.enforcement import REFUSALS
+from runbake_serving.errors import InvalidRequest, UnsupportedMedia
+from runbake_serving.model import Model, Question, TableArray
+from runbake_serving.protocols.media_type import MediaType
+from runbake_serving.signature import Array, Column, Columns, Inputs, Scalar
+
+FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+_SPARSE_ALLOWANCE = 1_000_000
+
+
+def question_of(body: bytes, media_type: MediaType, model: Model) -> Question:
+    """What one body of /invocations asks, not yet checked against the signature.
+
+    Raises:
+        UnsupportedMedia: neither JSON nor csv, or a parameter that is not known.
+        InvalidRequest: the body is not what its content type promises.
+    """
+    if media_type.name == "application/json":
+        _check_parameters(media_type, known=("charset",))
+        if media_type.parameters.get("charset", "utf-8") not in ("utf-8", "utf8"):
+            raise UnsupportedMedia("JSON is read as UTF-8 only")
+        return _question_of_json(body, model)
+    if media_type.name == "text/csv":
+        _check_parameters(media_type, known=("charset", "header"))
+        return Question(data=_frame_of_csv(body, media_type.parameters, model.inputs))
+    raise UnsupportedMedia("this route reads application/json and text/csv")
+
+
+def _check_parameters(media_type: MediaType, *, known: tuple[str, ...]) -> None:
+    if media_type.parameters.keys() - set(known):
+        raise UnsupportedMedia(f"{media_type.name} takes the parameters {', '.join(known)}")
+
+
+# --- JSON ----------------------------------------------------------------------------------------------
+
+
+def _question_of_json(body: bytes, model: Model) -> Question:
+    document = _parsed(body)
+    if not isinstance(document, dict):
+        raise InvalidRequest("the body must be a JSON object")
+    given = [name for name in FORMATS if name in document]
+    if len(given) != 1:
+        found = f"{len(given)} were given" if given else "none was given"
+        raise InvalidRequest(f"the body must have exactly one of {', '.join(FORMATS)}: {found}")
+    value, params = document[given[0]], document.get("params")
+    if (table := _table_array(given[0], value, model)) is not None:
+        return Question(data=table, params=params)
+    try:
+        return Question(data=_READERS[given[0]](value, model.inputs), params=params)
+    except REFUSALS as error:
+        raise InvalidRequest(f"{given[0]} cannot be read: rows or columns do not fit together") from error
+
+
+def _table_array(form: str, value: Any, model: Model) -> TableArray | None:
+    """A table read straight into one array, where the flavor's rule allows it and the body is an ordinary one.
+
+    None sends any other body the long way through a DataFrame, which finds the right words for what is wrong.
+    """
+    dtype, names = model.rules.array_dtype, list(specs_of(model.inputs))
+    if dtype is None or not names:
+        return None
+    rows = _ROWS[form](value, names) if form in _ROWS else None
+    if not rows:
+        return None
+    try:
+        values = np.array(rows, dtype=dtype)
+    except REFUSALS:
+        return None
+    return TableArray(values) if values.ndim == 2 and values.shape[1] == len(names) else None
+
+
+def _rows_of_split(value: Any, names: list[str]) -> Any:
+    plain = isinstance(value, dict) and value.keys() <= {"data", "columns"} and value.get("columns") == names
+    return value.get("data") if plain and isinstance(value.get("data"), list) else None
+
+
+def _rows_of_records(value: Any, names: list[str]) -> Any:
+    if not isinstance(value, list):
+        return None
+    try:
+        return [[row[name] for name in names] for row in value]
+    except (KeyError, TypeError, IndexError):
+        return None
+
+
+_ROWS: Mapping[str, Callable[[Any, list[str]], Any]] = {
+    "dataframe_split": _rows_of_split,
+    "dataframe_records": _rows_of_records,
+}
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return _parsed_leniently(body)
+
+
+def _parsed_leniently(body: bytes) -> Any:
+    # Python clients send NaN, which JSON does not have and orjson refuses; MLflow takes it.
+    if b"NaN" not in body and b"Infinity" not in body:
+        raise InvalidRequest("the body is not valid JSON")
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest("the body is not valid JSON") from error
+
+
+def _frame_of_split(value: Any, inputs: Inputs | None) -> Any:
+    if not isinstance(value, dict) or "data" not in value or value.keys() - {"data", "columns", "index"}:
+        raise InvalidRequest("dataframe_split must be an object with 'data' and maybe 'columns' and 'index'")
+    if not isinstance(value["data"], list):
+        raise InvalidRequest("dataframe_split: 'data' must be a list of rows")
+    _check_distinct(value.get("columns"))
+    frame = pd.DataFrame(data=value["data"], columns=value.get("columns"), index=value.get("index"))
+    return cast_frame(frame, inputs)
+
+
+def _check_distinct(columns: Any) -> None:
+    if columns is None:
+        return
+    if not isinstance(columns, list) or not all(isinstance(name, (str, int, float)) for name in columns):
+        raise InvalidRequest("dataframe_split: 'columns' must be a list of names")
+    if len(set(columns)) != len(columns):
+        raise InvalidRequest("dataframe_split: two columns have one name")
+
+
+def _frame_of_records(value: Any, inputs: Inputs | None) -> Any:
+    if not isinstance(value, list):
+        raise InvalidRequest("dataframe_records must be a list of objects")
+    return cast_frame(pd.DataFrame(data=_bounded_records(value, inputs)), inputs)
+
+
+def _bounded_records(rows: list[Any], inputs: Inputs | None) -> list[Any]:
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        return rows
+    if names := specs_of(inputs):
+        return [{name: row[name] for name in names if name in row} for row in rows]
+    # A table has a cell for each row and name: a million rows with a name each would fill the memory.
+    distinct, given = len(set().union(*rows)), sum(map(len, rows))
+    if distinct * len(rows) > 4 * given + _SPARSE_ALLOWANCE:
+        raise InvalidRequest("dataframe_records: the objects have too few names in common")
+    return rows
+
+
+def _data_of_inputs(value: Any, inputs: Inputs | None) -> Any:
+    specs = specs_of(inputs)
+    if len(specs) == 1 and isinstance(value, list) and not any(isinstance(item, dict) for item in value):
+        value = {next(iter(specs)): value}
+    if isinstance(value, dict):
+        if inputs is not None and not specs:
+            raise InvalidRequest("the model takes one array, not named ones")
+        return {name: cast_value(item, spec) for name, item, spec in _known(value, specs)}
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        return [{name: cast_value(item, spec) for name, item, spec in _known(row, specs)} for row in value]
+    return cast_value(value, first_spec(inputs))
+
+
+def _known(value: dict[str, Any], specs: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    # What the signature does not name is dropped later in any case; here it cannot fail to be cast.
+    return [(name, item, specs.get(name)) for name, item in value.items() if not specs or name in specs]
+
+
+def _data_of_instances(value: Any, inputs: Inputs | None) -> Any:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        data: Any = _turned(value, inputs)
+    else:
+        data = _data_of_inputs(value, inputs)
+    if isinstance(data, dict):
+        _check_lengths(data, inputs)
+    return data
+
+
+def _turned(rows: list[Any], inputs: Inputs | None) -> dict[str, Any]:
+    """Rows of named values as named columns."""
+    specs, columns = specs_of(inputs), dict[str, list[Any]]()
+    for row in rows:
+        if not isinstance(row, dict):
+            raise InvalidRequest("instances must be all objects or all arrays")
+        for name, value, spec in _known(row, specs):
+            # Scalars are cast as a whole column below, to the same end and many times faster.
+            columns.setdefault(name, []).append(value if _is_plain(value, spec) else cast_value(value, spec))
+    return {name: _joined(values, specs.get(name)) for name, values in columns.items()}
+
+
+def _is_plain(value: Any, spec: Any) -> bool:
+    return isinstance(spec, Column) and isinstance(spec.type, Scalar) and not isinstance(value, (list, dict))
+
+
+def _joined(values: list[Any], spec: Any) -> Any:
+    if isinstance(spec, Column) and isinstance(spec.type, Scalar):
+        return cast_value(values, spec)
+    return np.array(values)
+
+
+def _check_lengths(data: dict[str, Any], inputs: Inputs | None) -> None:
+    lengths = {name: len(value) for name, value in data.items() if _has_length(value)}
+    if isinstance(inputs, Columns) and inputs.named:
+        checked = inputs.by_name
+        lengths = {
+            name: length
+            for name, length in lengths.items()
+            if name in checked and checked[name].required and not isinstance(checked[name].type, Array)
+        }
+    if len(set(lengths.values())) > 1:
+        raise InvalidRequest("instances: the inputs have different numbers of rows")
+
+
+def _has_length(value: Any) -> bool:
+    return isinstance(value, list) or (isinstance(value, np.ndarray) and value.ndim > 0)
+
+
+_READERS: Mapping[str, Callable[[Any, Inputs | None], Any]] = {
+    "dataframe_split": _frame_of_split,
+    "dataframe_records": _frame_of_records,
+    "inputs": _data_of_inputs,
+    "instances": _data_of_instances,
+}
+
+
+# --- csv -----------------------------------------------------------------------------------------------
+
+
+def _frame_of_csv(body: bytes, parameters: Mapping[str, str], inputs: Inputs | None) -> pd.DataFrame:
+    text = _decoded(body, parameters.get("charset", "utf-8"))
+    header = parameters.get("header", "present")
+    if header not in ("present", "absent"):
+        raise UnsupportedMedia("header must be present or absent")
+    names = list(specs_of(inputs)) or None
+    try:
+        frame = pd.read_csv(
+            io.StringIO(text),
+            header=0 if header == "present" else None,
+            names=names if header == "absent" else None,
+            dtype=_csv_types(inputs),  # type: ignore[arg-type]  # numpy's dtypes are fine
+        )
+    except REFUSALS as error:
+        raise InvalidRequest("the csv cannot be read as a table of the signature's types") from error
+    return _finished(frame, inputs)
+
+
+def _decoded(body: bytes, charset: str) -> str:
+    try:
+        return codecs.decode(body, codecs.lookup(charset).name)
+    except LookupError as error:
+        raise UnsupportedMedia("the charset is not known") from error
+    except (ValueError, TypeError) as error:
+        raise InvalidRequest("the body is not text in its charset") from error
+
+
+def _csv_types(inputs: Inputs | None) -> dict[Any, Any] | None:
+    if not isinstance(inputs, Columns):
+        return None
+    return {
+        column.name if column.name is not None else position: column.type.pandas
+        for position, column in enumerate(inputs.columns)
+        if isinstance(column.type, Scalar) and column.type is not Scalar.DATETIME
+    }
+
+
+def _finished(frame: pd.DataFrame, inputs: Inputs | None) -> pd.DataFrame:
+    """Cast what `read_csv` cannot: datetimes, and every column of a tensor."""
+    if isinstance(inputs, Columns):
+        moments = tuple(column for column in inputs.columns if column.type is Scalar.DATETIME)
+        # Binary stays text here, as in MLflow: base64 is a rule of its JSON formats.
+        return cast_frame(frame, Columns(columns=moments)) if moments and inputs.named else frame
+    return cast_frame(frame, inputs)

@@ -1,0 +1,106 @@
+"""The runtime's settings, resolved once from the environment that the caller hands over."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from runbake_serving import contract
+from runbake_serving.errors import StartError
+
+PREFIX = "RUNBAKE_"
+MOST_WORKERS = 4
+"""Default workers at most; more is asked for with RUNBAKE_WORKERS."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set; a default stands where the environment says nothing.
+
+    Attributes:
+        workers: worker processes; None lets the CPU quota and the flavor decide.
+        grace_s: seconds that requests in flight get after SIGTERM.
+        body_limit_bytes: a larger body is answered 413.
+        always_dataframe: True hands the model a DataFrame even where an array would do.
+        page: False removes `/provenance`.
+    """
+
+    model_root: Path = Path(contract.MODEL_ROOT)
+    provenance_file: Path = Path(contract.PROVENANCE_FILE)
+    host: str = "0.0.0.0"  # noqa: S104 - inside a container; RUNBAKE_HOST narrows it
+    port: int = contract.PORT
+    uds: Path | None = None
+    workers: int | None = None
+    threads: int = 1
+    grace_s: int = 25  # Kubernetes kills after 30 s unless told otherwise
+    body_limit_bytes: int = 100_000_000
+    always_dataframe: bool = False
+    page: bool = True
+
+
+def settings_of(environ: Mapping[str, str]) -> Settings:
+    """The settings that these variables spell; variables of others are not looked at.
+
+    Raises:
+        StartError: an unknown RUNBAKE_ variable, or values out of range; every fault is named.
+    """
+    given = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
+    faults = [_unknown(name) for name in sorted(given) if name not in contract.SETTINGS]
+    reader = _Reader(given, faults)
+    default = Settings()
+    settings = Settings(
+        model_root=reader.path(contract.ENV_MODEL_ROOT, default.model_root),
+        provenance_file=reader.path(contract.ENV_PROVENANCE, default.provenance_file),
+        host=given.get(contract.ENV_HOST) or default.host,
+        port=reader.whole(contract.ENV_PORT, default.port, 0, 65_535),
+        uds=Path(given[contract.ENV_UDS]) if given.get(contract.ENV_UDS) else None,
+        workers=reader.whole(contract.ENV_WORKERS, 0, 1, 256) or None,
+        threads=reader.whole(contract.ENV_THREADS, default.threads, 1, 256),
+        grace_s=reader.whole(contract.ENV_GRACE_S, default.grace_s, 0, 86_400),
+        body_limit_bytes=reader.whole(contract.ENV_BODY_LIMIT, default.body_limit_bytes, 1, 1 << 40),
+        always_dataframe=reader.word(contract.ENV_DATAFRAME_PATH, ("auto", "always")) == "always",
+        page=reader.word(contract.ENV_PAGE, ("on", "off")) == "on",
+    )
+    if faults:
+        raise StartError("; ".join(faults), hint=f"known settings: {', '.join(contract.SETTINGS)}")
+    return settings
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name, contract.SETTINGS, n=1)
+    return f"unknown setting {name}" + (f" (did you mean {near[0]}?)" if near else "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    given: Mapping[str, str]
+    faults: list[str]
+
+    def path(self, name: str, default: Path) -> Path:
+        return Path(self.given[name]) if self.given.get(name) else default
+
+    def whole(self, name: str, default: int, least: int, most: int) -> int:
+        text = self.given.get(name, "")
+        if not text:
+            return default
+        if text.isascii() and text.isdigit() and len(text) < 16 and least <= int(text) <= most:
+            return int(text)
+        # Kubernetes sets NAME_PORT=tcp://… for a Service called NAME.
+        service = " (a Kubernetes Service sets this: enableServiceLinks: false)" if "://" in text else ""
+        self.faults.append(f"{name} must be a whole number from {least} to {most}{service}")
+        return default
+
+    def word(self, name: str, words: tuple[str, ...]) -> str:
+        text = self.given.get(name, "").lower() or words[0]
+        if text not in words:
+            self.faults.append(f"{name} must be one of {', '.join(words)}")
+        return text
+
+
+def workers_of(settings: Settings, *, most: int | None, cpus: float) -> int:
+    """How many workers to start: as set, within what the flavor allows (`most`), else one for each CPU."""
+    wanted = settings.workers or min(MOST_WORKERS, max(1, math.floor(cpus)))
+    return min(wanted, most) if most else wanted

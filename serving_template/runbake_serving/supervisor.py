@@ -1,0 +1,165 @@
+"""The process that owns the sockets and the workers: load once, fork, watch, drain.
+
+The model is loaded before the fork and frozen (`gc.freeze`), so that workers share its memory. This process
+never predicts: OpenMP in a forked child hangs if its parent used it. Signals are waited for, not handled: with
+all of them blocked there is no moment at which one is lost or strikes in the middle of something.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import stat
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+from runbake_serving.errors import StartError
+from runbake_serving.log import LOGGER
+from runbake_serving.settings import Settings
+
+MOST_CRASHES = 5
+"""Workers that may die on their own within `CRASH_WINDOW_S` before the process gives up."""
+CRASH_WINDOW_S = 60.0
+CRASHED = 70
+"""Exit status of a process that gave up."""
+
+_STOPPING = frozenset({signal.SIGTERM, signal.SIGINT})
+_WATCHED = frozenset({*_STOPPING, signal.SIGCHLD, signal.SIGALRM})
+# Beyond the grace time a worker gets this long to cancel, answer and end before it is killed.
+_LAST_CALL_S = 2.0
+
+Work = Callable[[Sequence[socket.socket], int], int]
+"""What a worker does with the sockets until the pipe's end closes or SIGTERM comes; returns its exit status."""
+
+
+def bound_sockets(settings: Settings) -> tuple[socket.socket, ...]:
+    """Sockets that are bound and do not listen yet: until a worker is ready, callers are refused.
+
+    Raises:
+        StartError: the address is taken, or not ours.
+    """
+    try:
+        return (_unix_socket(settings.uds) if settings.uds else _tcp_socket(settings.host, settings.port),)
+    except (OSError, OverflowError) as error:
+        where = str(settings.uds) if settings.uds else f"{settings.host}:{settings.port}"
+        raise StartError(
+            f"cannot serve on {where}: {error}", hint="set RUNBAKE_HOST, RUNBAKE_PORT or RUNBAKE_UDS"
+        ) from error
+
+
+def _tcp_socket(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(address)
+    return listener
+
+
+def _unix_socket(path: Path) -> socket.socket:
+    if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
+        path.unlink()  # left behind by a process that was killed
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    # Who may reach it is decided by the directory; the caller is another user than ours as a rule.
+    path.chmod(0o666)
+    return listener
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """Keeps `workers` processes running `work` on `sockets` until a signal ends it.
+
+    `now_s` is a monotonic clock.
+    """
+
+    work: Work
+    sockets: Sequence[socket.socket]
+    workers: int
+    grace_s: float
+    now_s: Callable[[], float]
+    _children: set[int] = field(default_factory=set)
+    _crashes: deque[float] = field(default_factory=deque)
+    _lifeline: tuple[int, int] = (-1, -1)
+
+    def run(self) -> int:
+        """Serve until SIGTERM or SIGINT; 0 if all workers ended well, else `CRASHED`."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+        # Workers end when the other end closes, also when this process is killed without a word.
+        self._lifeline = os.pipe()
+        gc.collect()
+        gc.freeze()
+        for _ in range(self.workers):
+            self._start_worker()
+        stopped = self._watch()
+        return self._drain(0 if stopped else CRASHED)
+
+    def _start_worker(self) -> None:
+        child = os.fork()
+        if child == 0:
+            self._become_worker()
+        self._children.add(child)
+
+    def _become_worker(self) -> NoReturn:
+        status = CRASHED
+        try:
+            os.close(self._lifeline[1])
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to us too: the parent decides
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
+            status = self.work(self.sockets, self._lifeline[0])
+        finally:
+            # Neither the parent's cleanup nor a prediction that outlived its grace time may hold us here.
+            os._exit(status)
+
+    def _watch(self) -> bool:
+        """Replace dead workers until a signal says stop (True) or they die too often (False)."""
+        while True:
+            if signal.sigwait(_WATCHED) in _STOPPING:
+                return True
+            for child, status in self._buried():
+                LOGGER.error("worker died", extra={"fields": {"worker": child, "status": status}})
+                self._crashes.append(self.now_s())
+                if self._crashes_too_often():
+                    LOGGER.error("workers keep dying: giving up")
+                    return False
+                self._start_worker()
+
+    def _crashes_too_often(self) -> bool:
+        while self._crashes and self._crashes[0] < self.now_s() - CRASH_WINDOW_S:
+            self._crashes.popleft()
+        return len(self._crashes) >= MOST_CRASHES
+
+    def _buried(self) -> list[tuple[int, int]]:
+        ended = []
+        for child in tuple(self._children):
+            pid, status = os.waitpid(child, os.WNOHANG)
+            if pid:
+                self._children.discard(pid)
+                ended.append((pid, os.waitstatus_to_exitcode(status)))
+        return ended
+
+    def _drain(self, status: int) -> int:
+        """Let every worker finish what it has, then kill what is left; the exit status of it all."""
+        for listener in self.sockets:
+            listener.close()
+        self._tell(signal.SIGTERM)
+        signal.setitimer(signal.ITIMER_REAL, self.grace_s + _LAST_CALL_S)
+        while self._children:
+            ended = self._buried()
+            if any(code != 0 for _, code in ended):
+                status = status or CRASHED
+            if self._children and not ended and signal.sigwait(_WATCHED) == signal.SIGALRM:
+                LOGGER.error("grace time is over: workers are killed")
+                self._tell(signal.SIGKILL)
+                status = status or CRASHED
+        return status
+
+    def _tell(self, number: signal.Signals) -> None:
+        for child in self._children:
+            os.kill(child, number)
