@@ -7,6 +7,7 @@ import sys
 from types import FrameType
 
 import click
+from docker.errors import DockerException
 
 from lab.base import build_base
 from lab.demo import USER as DEMO
@@ -78,7 +79,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         lab()
-    except LabError as error:
+    except (LabError, DockerException) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
 
