@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,9 @@ def mlflow2_python(directory: Path) -> Path:
     Raises:
         RuntimeError: uv failed; the message ends with its output.
     """
-    venv = directory / "mlflow-2.22"
+    # Other requirements or another Python are another environment.
+    wanted = hashlib.sha256(repr((REQUIREMENTS, sys.version)).encode()).hexdigest()
+    venv = directory / f"mlflow-2.22-{wanted[:8]}"
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -44,11 +44,10 @@ Respond = Callable[[Asked], Answer]
 
 @dataclass(frozen=True, slots=True)
 class FaultyServer:
-    """The address, every request so far, and the event that lets hanging answers go."""
+    """The address, and every request so far."""
 
     uri: str
     asked: list[Asked]
-    released: threading.Event
 
 
 @contextmanager
@@ -59,11 +58,9 @@ def answering(respond: Respond) -> Iterator[FaultyServer]:
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    released = threading.Event()
     try:
-        yield FaultyServer(f"http://127.0.0.1:{server.server_address[1]}", asked, released)
+        yield FaultyServer(f"http://127.0.0.1:{server.server_address[1]}", asked)
     finally:
-        released.set()
         server.shutdown()
         thread.join()
         server.server_close()

@@ -145,6 +145,15 @@ def test_a_refusal_after_the_first_contact_is_translated(status: int, expected: 
     assert f"run {RUN_ID}" in str(error)
 
 
+@pytest.mark.parametrize("uri", ["localhost:5000", "gopher://bob:hunter2@host/", "http://"])
+def test_an_address_that_is_none_is_reported(uri: str) -> None:
+    """A tracking URI without a scheme MLflow knows, or without a host, is an error that shows it."""
+    error = refused(uri)
+    assert type(error) is TrackingError
+    assert "hunter2" not in str(error)
+    assert error.hint
+
+
 def test_a_server_that_comes_back_is_waited_for() -> None:
     """One 503, as a server gives while it restarts, is tried again."""
     answers = iter([Answer(status=503)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,19 +12,17 @@ from lab.mlflow2 import mlflow2_python
 from lab.mlflow_server import running_mlflow
 from runbake.errors import AmbiguousModel
 from runbake.tracking import ByExperiment, RunRef, Tracking
-
-World = tuple[str, dict[str, str]]
+from tests.integration.tracking.world import World, log_world
 
 
 @pytest.fixture(scope="module")
-def old_world(
-    tmp_path_factory: pytest.TempPathFactory, world_of: Callable[[str, str, Path], dict[str, str]]
-) -> Iterator[World]:
-    """The server's URI and the ids of its runs."""
+def old_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """An MLflow 2.22 server with everything that `world_mlflow2.py` logs."""
     # Kept between test runs: making it takes longer than everything here together.
     python = mlflow2_python(Path(tempfile.gettempdir()) / "runbake-tests")
-    with running_mlflow(tmp_path_factory.mktemp("mlflow2"), deadline_s=120, python=python) as uri:
-        yield uri, world_of("world_mlflow2.py", uri, python)
+    directory = tmp_path_factory.mktemp("mlflow2")
+    with running_mlflow(directory, deadline_s=120, python=python) as uri:
+        yield World(uri=uri, directory=directory, ids=log_world("world_mlflow2.py", uri, python))
 
 
 @pytest.mark.parametrize(
@@ -32,7 +30,7 @@ def old_world(
 )
 def test_every_reference_leads_to_the_model(old_world: World, text: str) -> None:
     """Run id, runs:/, version and alias lead to the same files of an MLflow 2 model."""
-    uri, ids = old_world
+    uri, ids = old_world.uri, old_world.ids
     run = Tracking(uri).fetch_promoted_run(RunRef.parse(text.format(**ids)))
     assert (run.run_id, run.model_id, run.model_name) == (ids["one"], "", "nested/classifier")
     assert [file.path for file in run.files] == [
@@ -47,8 +45,7 @@ def test_every_reference_leads_to_the_model(old_world: World, text: str) -> None
 
 def test_the_files_are_fetched(old_world: World, tmp_path: Path) -> None:
     """The model of the latest promoted run is downloaded and described."""
-    uri, _ids = old_world
-    tracking = Tracking(uri)
+    tracking = Tracking(old_world.uri)
     model = tracking.fetch_model(tracking.fetch_promoted_run(ByExperiment(name="old")), tmp_path / "model")
     assert model.mlflow_version.startswith("2.22.")
     assert [flavor.name for flavor in model.flavors] == ["python_function", "sklearn"]
@@ -58,7 +55,7 @@ def test_the_files_are_fetched(old_world: World, tmp_path: Path) -> None:
 
 def test_two_models_are_refused_with_their_paths(old_world: World) -> None:
     """Two models under different paths are ambiguous, and the message names both."""
-    uri, ids = old_world
+    uri, ids = old_world.uri, old_world.ids
     with pytest.raises(AmbiguousModel) as caught:
         Tracking(uri).fetch_promoted_run(RunRef.parse(ids["two"]), allow_unpromoted=True)
     assert f"runs:/{ids['two']}/left" in str(caught.value)
@@ -67,14 +64,14 @@ def test_two_models_are_refused_with_their_paths(old_world: World) -> None:
 
 def test_a_model_is_found_without_the_history_tag(old_world: World) -> None:
     """Where MLflow's history tag is gone, a directory with an MLmodel file is the model."""
-    uri, ids = old_world
+    uri, ids = old_world.uri, old_world.ids
     run = Tracking(uri).fetch_promoted_run(RunRef.parse(ids["untagged"]), allow_unpromoted=True)
     assert run.model_name == "plain"
 
 
 def test_the_lock_is_kept_on_the_run(old_world: World) -> None:
     """The lock store works on an MLflow 2 server as well."""
-    uri, ids = old_world
+    uri, ids = old_world.uri, old_world.ids
     tracking = Tracking(uri)
     assert tracking.read_lock(ids["one"], "k") is None
     assert tracking.write_lock_once(ids["one"], "k", "{}") == "{}"

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
-import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelStatus, RunTag
 from mlflow.models import infer_signature
@@ -134,8 +133,7 @@ def main(uri: str) -> dict[str, str]:
             mlflow.set_experiment("quiet")
             log()
             ids[name] = run.info.run_id
-    ids["rows"] = str(len(pd.DataFrame(data.data)))
-    return ids
+    return ids | {"hostile": HOSTILE}
 
 
 if __name__ == "__main__":
