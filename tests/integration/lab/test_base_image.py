@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tarfile
 
 import docker
 import pytest
+import requests
 
 from lab.base import ensure_base
+from lab.base_arm64 import DOCKER_MANIFEST, INDEX, MANIFEST, ensure_two_platform_base
 from lab.engine import engine
 from runbake_serving.contract import USER_ID
 
@@ -107,3 +110,23 @@ def test_python_is_whole_in_a_locked_down_container(base: str, client: docker.Do
         "pip": False,
         "encoding": "utf-8",
     }
+
+
+def test_the_two_platform_base_is_an_index_of_both(registry_address: str) -> None:
+    """Tests get one reference under which both platforms are found, each with its own Python and our user."""
+    reference = ensure_two_platform_base(f"{registry_address}/base-both")
+    api = f"http://{registry_address}/v2/base-both"
+    accept = {"Accept": f"{INDEX}, {MANIFEST}, {DOCKER_MANIFEST}"}
+    index = requests.get(f"{api}/manifests/{reference.partition('@')[2]}", headers=accept, timeout=10).json()
+    manifests = {entry["platform"]["architecture"]: entry["digest"] for entry in index["manifests"]}
+    assert sorted(manifests) == ["amd64", "arm64"]
+    for architecture, digest in manifests.items():
+        manifest = requests.get(f"{api}/manifests/{digest}", headers=accept, timeout=10).json()
+        config = requests.get(f"{api}/blobs/{manifest['config']['digest']}", timeout=10).json()
+        assert config["architecture"] == architecture
+        assert config["config"]["User"] == f"{USER_ID}:{USER_ID}"
+        layer = requests.get(f"{api}/blobs/{manifest['layers'][0]['digest']}", timeout=60).content
+        with tarfile.open(fileobj=io.BytesIO(layer)) as archive:
+            names = {name.removeprefix("./") for name in archive.getnames()}
+        assert "usr/bin/python3" in names
+        assert any(name.startswith("usr/lib/ld-linux-") for name in names) or "lib64" in names
