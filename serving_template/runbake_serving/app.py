@@ -132,12 +132,12 @@ async def _refused_by_routing(request: Request, error: Exception) -> Response:
     return answer
 
 
-async def _nobody_listens(request: Request, error: Exception) -> Response:
+async def _nobody_listens(request: Request, _: Exception) -> Response:
     return _error(request, 400, "BAD_REQUEST", "the request ended before its body did")
 
 
 def _bug_answer(headers: tuple[tuple[str, str], ...]) -> Callable[[Request, Exception], Awaitable[Response]]:
-    async def answer(request: Request, error: Exception) -> Response:
+    async def answer(request: Request, _: Exception) -> Response:
         # Answered outside of `Stamped`, and then raised again for the server to log.
         request_id: str = request.state.request_id
         response = _error(
@@ -154,7 +154,7 @@ def _error(request: Request, status: int, code: str, message: str) -> Response:
 
 
 class Stamped:
-    """Middleware: every answer carries the model's headers and a request id, and leaves one line in the log."""
+    """Middleware: every answer carries the model's headers and a request id, and leaves one log line."""
 
     def __init__(self, app: ASGIApp, *, headers: tuple[tuple[str, str], ...]) -> None:
         self._app = app

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -116,4 +116,3 @@ def _limit_native_threads(environ: MutableMapping[str, str], cpus: float, worker
 
 
 __all__ = ["main"]
-_ = Mapping

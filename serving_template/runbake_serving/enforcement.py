@@ -1,7 +1,7 @@
 """The signature's promise to the model: what reaches it has these columns, in this order, of these types.
 
-The rules are MLflow's own (`mlflow/models/utils.py` of 3.17, `_enforce_schema`), so that a model gets here what
-it gets there. Messages name columns of the signature only, never values or names from the request.
+The rules are MLflow's own (`mlflow/models/utils.py` of 3.17, `_enforce_schema`), so that a model gets here
+what it gets there. Messages name columns of the signature only, never values or names from the request.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def series_as(values: pd.Series, scalar: Scalar, name: str = "the data") -> pd.S
         return values.astype("datetime64[ns]")
     if scalar is Scalar.BOOLEAN and values.dtype == object:
         return values  # converting would turn missing into False
-    if isinstance(values.dtype, np.dtype) and _is_safe(values, scalar.numpy):
+    if _is_safe(values, scalar.numpy):
         return values.astype(scalar.numpy)
     raise SchemaMismatch(_unsafe(values, scalar, name))
 
@@ -164,13 +164,15 @@ def _fits(values: pd.Series, scalar: Scalar) -> bool:
     dtype = values.dtype
     if scalar in (Scalar.STRING, Scalar.BINARY) and isinstance(dtype, pd.StringDtype):
         return True
-    if scalar is Scalar.STRING and dtype == object:
+    if scalar is Scalar.STRING and dtype in (object,):
         return True
     return dtype in (scalar.pandas, scalar.numpy) or (scalar is Scalar.BINARY and dtype.kind == "S")
 
 
 def _is_safe(values: pd.Series, target: np.dtype[Any]) -> bool:
     source = values.dtype
+    if not isinstance(source, np.dtype):
+        return False
     if source.kind == target.kind and source.itemsize <= target.itemsize:
         return True
     if source.kind == "u" and target.kind == "i":

@@ -74,7 +74,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class TableArray:
-    """A table that was read straight into the model's one dtype, with the signature's columns in its order."""
+    """A table that was read straight into the model's one dtype, columns in the signature's order."""
 
     values: np.ndarray[Any, Any]
 

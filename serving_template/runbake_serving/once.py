@@ -17,7 +17,7 @@ _ID = "predict"
 
 
 def answer_once(settings: Settings, body: bytes, content_type: str) -> tuple[int, bytes]:
-    """The exit status and the JSON document that the server would answer: 0 and predictions, or 1 and an error.
+    """The exit status and the server's answer: 0 and predictions, or 1 and an error.
 
     Raises:
         StartError: the model cannot be used.

@@ -1,8 +1,8 @@
 """The process that owns the sockets and the workers: load once, fork, watch, drain.
 
 The model is loaded before the fork and frozen (`gc.freeze`), so that workers share its memory. This process
-never predicts: OpenMP in a forked child hangs if its parent used it. Signals are waited for, not handled: with
-all of them blocked there is no moment at which one is lost or strikes in the middle of something.
+never predicts: OpenMP in a forked child hangs if its parent used it. Signals are waited for, not handled:
+with all of them blocked there is no moment at which one is lost or strikes in the middle of something.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _WATCHED = frozenset({*_STOPPING, signal.SIGCHLD, signal.SIGALRM})
 _LAST_CALL_S = 2.0
 
 Work = Callable[[Sequence[socket.socket], int], int]
-"""What a worker does with the sockets until the pipe's end closes or SIGTERM comes; returns its exit status."""
+"""What a worker does with the sockets until the pipe closes or SIGTERM comes; returns its exit status."""
 
 
 def bound_sockets(settings: Settings) -> tuple[socket.socket, ...]:

@@ -7,8 +7,8 @@ An array is enough where in addition nothing in the estimator looks at column na
 output set to pandas or polars, the signature's columns all required, of one number type, and in the order
 of training. Then scikit-learn turns the DataFrame into the very array that we made.
 
-A refusal is a ValueError or a TypeError of the estimator: a missing value, a text where a number should be, too
-few columns. scikit-learn has no narrower one. The array path may sum rows in another order: 1e-9.
+A refusal is a ValueError or a TypeError of the estimator: a missing value, a text where a number should be,
+too few columns. scikit-learn has no narrower one. The array path may sum rows in another order: 1e-9.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _parts(estimator: Any) -> Iterator[Any]:
     if not hasattr(estimator, "get_params"):
         return
     for value in estimator.get_params(deep=True).values():
-        if (hasattr(value, "fit") and not isinstance(value, type)) or (callable(value) and not isinstance(value, type)):
+        if (hasattr(value, "fit") or callable(value)) and not isinstance(value, type):
             yield value
 
 

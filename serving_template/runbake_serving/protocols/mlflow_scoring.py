@@ -1,9 +1,9 @@
 """MLflow's scoring protocol: bodies of /invocations.
 
-JSON with exactly one of `dataframe_split`, `dataframe_records`, `instances`, `inputs`, and maybe `params`; or csv
-with a header line. Answers are equal to those of MLflow's own server, with these deviations, each in favour of
-the caller: content types in any case; csv in any charset and without a header line (`header=absent`); csv for
-tensors and datetimes, which MLflow refuses; NaN and infinities are null.
+JSON with exactly one of `dataframe_split`, `dataframe_records`, `instances`, `inputs`, and maybe `params`; or
+csv with a header line. Answers are equal to those of MLflow's own server, with these deviations, each in
+favour of the caller: content types in any case; csv in any charset, without a header line (`header=absent`),
+for tensors and for datetimes, which MLflow refuses; NaN and infinities are null.
 
 Source: mlflow/pyfunc/scoring_server/__init__.py, mlflow/utils/proto_json_utils.py of MLflow 3.17.
 """
@@ -75,7 +75,7 @@ def _question_of_json(body: bytes, model: Model) -> Question:
 
 
 def _table_array(form: str, value: Any, model: Model) -> TableArray | None:
-    """A table read straight into one array, where the flavor's rule allows it and the body is an ordinary one.
+    """A table read straight into one array, where the flavor's rule and the body's form allow it.
 
     None sends any other body the long way through a DataFrame, which finds the right words for what is wrong.
     """
@@ -255,7 +255,7 @@ def _frame_of_csv(body: bytes, parameters: Mapping[str, str], inputs: Inputs | N
             io.StringIO(text),
             header=0 if header == "present" else None,
             names=names if header == "absent" else None,
-            dtype=_csv_types(inputs),  # type: ignore[arg-type]  # numpy's dtypes are fine
+            dtype=_csv_types(inputs),
         )
     except REFUSALS as error:
         raise InvalidRequest("the csv cannot be read as a table of the signature's types") from error

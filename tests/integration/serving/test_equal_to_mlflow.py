@@ -1,0 +1,255 @@
+"""Our answers are MLflow's own, for every model, in every form of the protocol."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from starlette.testclient import TestClient
+
+from tests.integration.serving.conftest import Served
+from tests.integration.serving.models_to_serve import CASES
+
+# MLflow answers in this process too, and warns of much.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+JSON = {"content-type": "application/json"}
+CSV = {"content-type": "text/csv"}
+
+
+def records_of(rows: Any) -> list[Any]:
+    """Rows as JSON has them: objects for a table, lists for an array; gaps are null."""
+    if isinstance(rows, np.ndarray):
+        return rows.tolist()
+    return json.loads(rows.to_json(orient="records", date_format="iso", double_precision=15))
+
+
+def bodies_of(rows: Any) -> dict[str, str]:
+    """The four JSON forms of the same rows."""
+    records = records_of(rows)
+    if isinstance(rows, np.ndarray):
+        split: Any = {"data": records}
+        columns: Any = records
+    else:
+        split = {"columns": list(rows.columns), "data": [list(record.values()) for record in records]}
+        columns = {name: [record[name] for record in records] for name in rows.columns}
+    forms = {
+        "dataframe_split": split,
+        "dataframe_records": records,
+        "instances": records,
+        "inputs": columns,
+    }
+    return {name: json.dumps({name: value}) for name, value in forms.items()}
+
+
+def assert_same(ours: Any, theirs: Any) -> None:
+    """Same shape, same labels; floats within 1e-9."""
+    if isinstance(theirs, list):
+        assert isinstance(ours, list)
+        assert len(ours) == len(theirs)
+        for one, other in zip(ours, theirs, strict=True):
+            assert_same(one, other)
+    elif isinstance(theirs, dict):
+        assert isinstance(ours, dict)
+        assert ours.keys() == theirs.keys()
+        for key in theirs:
+            assert_same(ours[key], theirs[key])
+    elif isinstance(theirs, float) and isinstance(ours, float):
+        assert math.isclose(ours, theirs, rel_tol=1e-9, abs_tol=1e-12)
+    else:
+        assert type(ours) is type(theirs)
+        assert ours == theirs
+
+
+def compare(served: Served, body: str | bytes, headers: dict[str, str] = JSON) -> int:
+    """Both servers agree on this body: the same predictions, or both refuse it; the status."""
+    theirs = served.mlflows.post("/invocations", content=body, headers=headers)
+    for client in (served.ours, served.always_dataframe):
+        ours = client.post("/invocations", content=body, headers=headers)
+        assert (ours.status_code == 200) == (theirs.status_code == 200), (ours.text, theirs.text[:500])
+        if theirs.status_code == 200:
+            assert_same(ours.json(), theirs.json())
+        else:
+            assert 400 <= ours.status_code < 500, ours.text
+            assert set(ours.json()) == {"error_code", "message", "request_id"}
+    return theirs.status_code
+
+
+@pytest.mark.parametrize("form", ["dataframe_split", "dataframe_records", "instances", "inputs"])
+@pytest.mark.parametrize("name", CASES)
+def test_json_forms(served: Callable[[str], Served], name: str, form: str) -> None:
+    """Each JSON form of a model's rows gets MLflow's answer."""
+    one = served(name)
+    compare(one, bodies_of(one.case.rows)[form])
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in ("tensor", "times_and_flags")])
+def test_csv(served: Callable[[str], Served], name: str) -> None:
+    """The rows as csv get MLflow's answer."""
+    one = served(name)
+    rows = one.case.rows
+    compare(one, pd.DataFrame(rows).to_csv(index=False), CSV)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_model_answers(served: Callable[[str], Served], name: str) -> None:
+    """No model is equal to MLflow merely by refusing everything."""
+    one = served(name)
+    statuses = {form: compare(one, body) for form, body in bodies_of(one.case.rows).items()}
+    assert 200 in statuses.values(), statuses
+
+
+SPLIT = {"columns": ["a", "b"], "data": [[1.0, 2.0]]}
+
+IRIS = ["sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)"]
+ROW = [5.1, 3.5, 1.4, 0.2]
+
+
+def one_row(first: str) -> str:
+    """A row whose first value is this text, as it stands."""
+    return f'{{"dataframe_split": {{"columns": {json.dumps(IRIS)}, "data": [[{first}, 3, 1, 0]]}}}}'
+
+
+ODD_BODIES = {
+    "empty": "",
+    "not json": "{",
+    "list": "[1, 2]",
+    "number": "7",
+    "no form": "{}",
+    "two forms": json.dumps({"inputs": [[1.0]], "instances": [[1.0]]}),
+    "unknown form": json.dumps({"rows": [[1.0]]}),
+    "missing columns": json.dumps({"dataframe_split": SPLIT}),
+    "extra column": json.dumps({"dataframe_split": {"columns": [*IRIS, "x"], "data": [[*ROW, "y"]]}}),
+    "other order": json.dumps({"dataframe_split": {"columns": IRIS[::-1], "data": [ROW[::-1]]}}),
+    "ragged": json.dumps({"dataframe_split": {"columns": IRIS, "data": [ROW, ROW[:3]]}}),
+    "no data": json.dumps({"dataframe_split": {"columns": IRIS}}),
+    "extra key": json.dumps({"dataframe_split": {"columns": IRIS, "data": [ROW], "types": []}}),
+    "split is a list": json.dumps({"dataframe_split": [ROW]}),
+    "records is an object": json.dumps({"dataframe_records": {"a": 1}}),
+    "text as number": json.dumps({"dataframe_split": {"columns": IRIS, "data": [["5.1", 3.5, 1.4, 0.2]]}}),
+    "text in number": json.dumps({"dataframe_split": {"columns": IRIS, "data": [["x", 3.5, 1.4, 0.2]]}}),
+    "null in number": json.dumps({"dataframe_split": {"columns": IRIS, "data": [[None, 3.5, 1.4, 0.2]]}}),
+    "true in number": json.dumps({"dataframe_split": {"columns": IRIS, "data": [[True, 3.5, 1.4, 0.2]]}}),
+    "object in number": json.dumps({"dataframe_split": {"columns": IRIS, "data": [[{}, 3.5, 1.4, 0.2]]}}),
+    "NaN": one_row("NaN"),
+    "Infinity": one_row("Infinity"),
+    "huge number": one_row("1e999"),
+    "huge integer": one_row("9" * 30),
+    "digits without end": one_row("9" * 5000),
+    "deep nesting": one_row("[" * 5000 + "]" * 5000),
+    "no rows": json.dumps({"dataframe_split": {"columns": IRIS, "data": []}}),
+    "index": json.dumps({"dataframe_split": {"columns": IRIS, "data": [ROW], "index": ["r7"]}}),
+    "wrong index": json.dumps({"dataframe_split": {"columns": IRIS, "data": [ROW], "index": [1, 2]}}),
+    "records with gaps": json.dumps(
+        {"dataframe_records": [dict(zip(IRIS, ROW, strict=True)), {IRIS[0]: 1.0}]}
+    ),
+    "empty records": json.dumps({"dataframe_records": []}),
+    "instances of scalars": json.dumps({"instances": ROW}),
+    "instances of objects with gaps": json.dumps(
+        {"instances": [dict(zip(IRIS, ROW, strict=True)), {"x": 1}]}
+    ),
+    "instances without names": json.dumps({"instances": [ROW]}),
+    "inputs without names": json.dumps({"inputs": [ROW]}),
+    "inputs of scalars": json.dumps({"inputs": dict(zip(IRIS, ROW, strict=True))}),
+    "inputs of records": json.dumps({"inputs": [dict(zip(IRIS, ROW, strict=True))]}),
+    "inputs of other lengths": json.dumps({"inputs": {name: [1.0] * n for n, name in enumerate(IRIS, 1)}}),
+    "inputs is text": json.dumps({"inputs": "x"}),
+    "inputs is null": json.dumps({"inputs": None}),
+    "params unknown": json.dumps({"dataframe_split": {"columns": IRIS, "data": [ROW]}, "params": {"z": 1}}),
+    "params a list": json.dumps({"dataframe_split": {"columns": IRIS, "data": [ROW]}, "params": [1]}),
+    "params of type": json.dumps(
+        {
+            "dataframe_split": {"columns": IRIS, "data": [ROW]},
+            "params": {"level": "x", "picks": [1]},
+        }
+    ),
+    "params fit": json.dumps(
+        {
+            "dataframe_split": {"columns": IRIS, "data": [ROW]},
+            "params": {"level": 1, "picks": [3]},
+        }
+    ),
+    "params not listed": json.dumps(
+        {
+            "dataframe_split": {"columns": IRIS, "data": [ROW]},
+            "params": {"picks": 3},
+        }
+    ),
+    "extra top-level key": json.dumps({"dataframe_split": {"columns": IRIS, "data": [ROW]}, "more": 1}),
+}
+
+
+@pytest.mark.parametrize("name", ["named_columns", "with_params", "tensor", "unsigned", "long_columns"])
+@pytest.mark.parametrize("body", ODD_BODIES.values(), ids=ODD_BODIES.keys())
+def test_odd_bodies(served: Callable[[str], Served], name: str, body: str) -> None:
+    """Where MLflow answers an odd body we answer the same; where it refuses we refuse with 4xx."""
+    compare(served(name), body)
+
+
+def test_missing_value_in_a_whole_number_is_refused(served: Callable[[str], Served]) -> None:
+    """A column of whole numbers cannot have gaps: 400, and the message names the column."""
+    one = served("long_columns")
+    body = json.dumps({"dataframe_split": {"columns": IRIS, "data": [[51, None, 14, 2]]}})
+    assert compare(one, body) == 400
+    message = one.ours.post("/invocations", content=body, headers=JSON).json()["message"]
+    assert "sepal width (cm)" in message
+
+
+@pytest.mark.parametrize("name", ["tensor", "times_and_flags"])
+def test_csv_that_mlflow_refuses(served: Callable[[str], Served], name: str) -> None:
+    """csv for tensors and datetimes answers as the JSON of the same rows does; MLflow refuses it."""
+    one = served(name)
+    csv = pd.DataFrame(one.case.rows).to_csv(index=False)
+    assert one.mlflows.post("/invocations", content=csv, headers=CSV).status_code == 400
+    split = one.mlflows.post(
+        "/invocations", content=bodies_of(one.case.rows)["dataframe_split"], headers=JSON
+    )
+    assert_same(one.ours.post("/invocations", content=csv, headers=CSV).json(), split.json())
+
+
+def content_type(client: TestClient, value: str, body: str | bytes) -> int:
+    """The status of this body under this content type."""
+    return client.post("/invocations", content=body, headers={"content-type": value}).status_code
+
+
+def test_content_types(served: Callable[[str], Served]) -> None:
+    """Content types count in any case, with quoted and known parameters; others are 415."""
+    one = served("named_columns")
+    body = bodies_of(one.case.rows)["dataframe_split"]
+    csv = one.case.rows.to_csv(index=False)
+    assert content_type(one.ours, 'Application/JSON; Charset="UTF-8"', body) == 200
+    assert content_type(one.ours, "Text/CSV; header=present", csv) == 200
+    assert content_type(one.ours, "text/csv; charset=utf-16", csv.encode("utf-16")) == 200
+    headless = csv.split("\n", 1)[1]
+    assert content_type(one.ours, "text/csv; header=absent", headless) == 200
+    for wrong in (
+        "",
+        "json",
+        "text/plain",
+        "application/json; version=2",
+        "text/csv; charset=klingon",
+        "text/csv; header=maybe",
+        "application/json; charset=latin-1",
+        "application/jsonlines",
+    ):
+        assert content_type(one.ours, wrong, body) == 415, wrong
+    request = one.ours.build_request("POST", "/invocations", content=body)
+    request.headers.pop("content-type", None)
+    assert one.ours.send(request).status_code == 415
+
+
+def test_health_and_version(served: Callable[[str], Served]) -> None:
+    """/ping, /health and /version answer as MLflow's do, and unknown paths are 404 as JSON."""
+    one = served("named_columns")
+    for path in ("/ping", "/health", "/version"):
+        ours, theirs = one.ours.get(path), one.mlflows.get(path)
+        assert (ours.status_code, ours.text) == (theirs.status_code, theirs.text)
+    assert one.ours.get("/version").headers["content-type"].startswith("text/plain")
+    missing = one.ours.get("/no-such-path")
+    assert (missing.status_code, missing.json()["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")
+    assert one.ours.get("/invocations").status_code == 405
