@@ -1,7 +1,7 @@
 """A base for two platforms, for tests that assemble images on one host for both.
 
-The platform that is not this machine's is only unpacked, never run, its packages' scripts neither. That is enough to
-assemble an image and compare digests.
+The platform that is not this machine's is only unpacked, never run, its packages' scripts neither. That is
+enough to assemble an image and compare digests.
 """
 
 from __future__ import annotations

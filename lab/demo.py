@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -55,7 +56,11 @@ def run_demo(state: State, story: Story) -> None:
         parts = _ensure_parts(state, story)
     story.say("\nFrom a training run to a served model")
     holdout = state.directory / "holdout.csv"
-    run_id = _last_line(_shown(["python", "examples/train_wine.py", "--holdout", str(holdout)], parts, story))
+    run_id = _last_line(
+        _shown(
+            ["python", "examples/train_wine.py", "--holdout", str(holdout.relative_to(_ROOT))], parts, story
+        )
+    )
     _shown(["runbake", "promote", run_id], parts, story)
     image = _last_line(
         _shown(
@@ -172,9 +177,13 @@ def _predict(url: str, holdout: Path, story: Story) -> None:
         rows = list(csv.DictReader(file))[:_ROWS]
     columns = [name for name in rows[0] if name != _TARGET]
     data = [[float(row[name]) for name in columns] for row in rows]
-    story.command(["curl", f"{url}/invocations", "--json", f"{{dataframe_split: {_ROWS} wines}}"])
+    body = json.dumps({"dataframe_split": {"columns": columns, "data": data}})
+    request = holdout.with_name("request.json")
+    request.write_text(body)
+    header = "Content-Type: application/json"
+    story.command(["curl", f"{url}/invocations", "-H", header, "-d", f"@{request.relative_to(_ROOT)}"])
     answer = requests.post(
-        f"{url}/invocations", json={"dataframe_split": {"columns": columns, "data": data}}, timeout=10
+        f"{url}/invocations", data=body, headers={"Content-Type": "application/json"}, timeout=10
     )
     if not answer.ok:
         raise LabError(f"{url}/invocations answered {answer.status_code}: {answer.text[:500]}")
