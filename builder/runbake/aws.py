@@ -8,13 +8,15 @@ import re
 from runbake.errors import RegistryAuthError
 
 _ECR = re.compile(
-    r"(?P<account>\d{12})\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)"
-    r"\.(?:amazonaws\.com(?:\.cn)?|on\.aws|on\.amazonwebservices\.com\.cn)"
+    r"[0-9]{12}\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)"
+    r"\.(?:amazonaws\.(?:com|com\.cn|eu)|on\.(?:aws|amazonwebservices\.com\.cn)"
+    r"|c2s\.ic\.gov|sc2s\.sgov\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)"
 )
+"""Classic, FIPS and dual-stack names, under the suffix of each partition that botocore knows."""
 
 
 def ecr_region(host: str) -> str:
-    """The region of an Amazon ECR registry (classic, FIPS, dual-stack, China); "" for any other host."""
+    """The region of an Amazon ECR registry, "" for any other host."""
     matched = _ECR.fullmatch(host)
     return matched["region"] if matched else ""
 

@@ -51,6 +51,7 @@ class Descriptor:
     size_bytes: int
     annotations: tuple[tuple[str, str], ...] = ()
     platform: tuple[tuple[str, str], ...] = ()
+    artifact_type: str = ""
 
     def to_json(self) -> dict[str, object]:
         """The descriptor as the specification spells it."""
@@ -63,6 +64,8 @@ class Descriptor:
             document["annotations"] = dict(self.annotations)
         if self.platform:
             document["platform"] = dict(self.platform)
+        if self.artifact_type:
+            document["artifactType"] = self.artifact_type
         return document
 
 

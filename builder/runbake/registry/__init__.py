@@ -1,8 +1,9 @@
 """The one door to registries: an image by reference, in and out."""
 
-from runbake.registry.client import Manifest, Registry, is_loopback
+from runbake.registry.client import Manifest, Registry
 from runbake.registry.credentials import Credentials, CredentialSource, Secret
-from runbake.registry.reference import ImageRef
+from runbake.registry.reference import ImageRef, is_loopback
+from runbake.registry.referrers import push_referrer, referrers
 
 __all__ = [
     "CredentialSource",
@@ -12,4 +13,6 @@ __all__ = [
     "Registry",
     "Secret",
     "is_loopback",
+    "push_referrer",
+    "referrers",
 ]

@@ -5,6 +5,7 @@ Source: distribution/distribution, "Token Authentication Specification"; RFC 911
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,11 +17,12 @@ from requests.utils import parse_dict_header
 
 from runbake.errors import RegistryAuthError
 from runbake.registry.credentials import Credentials
-from runbake.registry.failure import error_of, redacted_url
+from runbake.registry.failure import Temporary, failure_of, is_permanent, redacted_url, unreachable
 
 _DEFAULT_LIFE_S = 60.0
 _EARLY_S = 10.0
 _TIMEOUT_S = (10.0, 60.0)
+_CHALLENGE = re.compile(r"(?:^|,\s*)(basic|bearer)(?:\s+(?=\w+=)|\s*$|\s*,)", re.IGNORECASE)
 
 
 class NoAuth(AuthBase):
@@ -41,91 +43,158 @@ class _Bearer(AuthBase):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Challenge:
+    """Where a registry sends its clients for a token."""
+
+    realm: str
+    service: str
+    scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Grant:
     auth: AuthBase
+    challenge: _Challenge
     until: float
 
 
 class Authenticator:
     """Answers a registry's challenges and remembers what it was granted.
 
-    `clock` gives seconds that only grow. Safe to use from several threads.
+    `host` is the registry's name as the user writes it, `clock` gives seconds that only grow. Safe to use
+    from several threads.
     """
 
     def __init__(
         self,
         session: requests.Session,
+        host: str,
         credentials: Callable[[], Credentials | None],
         clock: Callable[[], float],
     ) -> None:
-        self._session, self._credentials, self._clock = session, credentials, clock
+        self._session, self._host, self._credentials, self._clock = session, host, credentials, clock
+        self._basic: HTTPBasicAuth | None = None
         self._grants: dict[str, _Grant] = {}
         self._lock = threading.Lock()
 
     def auth_for(self, scope: str) -> AuthBase:
-        """What to send for a scope: what was granted and still holds, else nothing."""
-        grant = self._grants.get(scope)
-        return grant.auth if grant and grant.until > self._clock() else NoAuth()
+        """What to send for a scope: what was granted, renewed when it is about to end, else nothing.
 
-    def answer(self, response: requests.Response, scope: str) -> bool:
-        """Meet the challenge of a 401; False when there is nothing to meet it with.
+        Renewed in advance, because a refusal costs more when it comes after a large body.
+        """
+        with self._lock:
+            grant = self._grants.get(scope)
+            if grant is None:
+                return self._basic or NoAuth()
+            if grant.until <= self._clock():
+                grant = self._granted(grant.challenge, scope)
+            return grant.auth
+
+    def answer(self, response: requests.Response, scope: str, sent: AuthBase) -> bool:
+        """Meet the challenge of a 401 to a request sent with `sent`; False when nothing new can be sent.
 
         Raises:
             RegistryAuthError: the token service refuses.
+            Temporary: the token service is out of order.
         """
-        scheme, _, rest = response.headers.get("WWW-Authenticate", "").partition(" ")
+        challenges = _challenges(response.headers.get("WWW-Authenticate", ""))
         with self._lock:
-            self._grants.pop(scope, None)
-            if scheme.lower() == "basic":
-                return self._basic(scope)
-            if scheme.lower() == "bearer":
-                challenge = parse_dict_header(rest)  # type: ignore[no-untyped-call]
-                return self._bearer(challenge, scope, response)
-        return False
+            if self._is_renewed(scope, sent):
+                return True
+            if "bearer" in challenges:
+                self._granted(self._checked(challenges["bearer"], scope, response), scope)
+                return True
+            return "basic" in challenges and self._use_basic(sent)
 
-    def _basic(self, scope: str) -> bool:
+    def _is_renewed(self, scope: str, sent: AuthBase) -> bool:
+        # Another thread met the same challenge while this one waited.
+        grant = self._grants.get(scope)
+        now = grant.auth if grant is not None else self._basic
+        return now is not None and now != sent
+
+    def _use_basic(self, sent: AuthBase) -> bool:
         found = self._credentials()
         if found is None:
             return False
-        auth = HTTPBasicAuth(found.username, found.password.reveal())
-        self._grants[scope] = _Grant(auth=auth, until=float("inf"))
-        return True
+        self._basic = _basic(found)
+        # The same password again would only bring an account closer to being locked.
+        return self._basic != sent
 
-    def _bearer(self, challenge: dict[str, str | None], scope: str, response: requests.Response) -> bool:
+    def _checked(
+        self, challenge: dict[str, str | None], scope: str, response: requests.Response
+    ) -> _Challenge:
         realm = challenge.get("realm") or ""
+        if urlsplit(realm).scheme not in ("http", "https"):
+            raise RegistryAuthError(f"{self._host} names no token service: {redacted_url(realm)!r}")
         if urlsplit(realm).scheme != "https" and urlsplit(response.url).scheme == "https":
             raise RegistryAuthError(
                 f"{redacted_url(response.url)} sends credentials to a token service without TLS: "
                 + redacted_url(realm)
             )
-        asked = sorted({*scope.split(), *(challenge.get("scope") or "").split()} - {""})
-        answer = self._token(realm, challenge.get("service") or "", asked)
-        if answer.status_code != 200:
-            raise error_of("token", answer)
-        document = answer.json()
-        token = document.get("token") or document.get("access_token")
-        if not token:
-            raise RegistryAuthError(f"the token service {redacted_url(realm)} gave no token")
-        life = float(document.get("expires_in") or _DEFAULT_LIFE_S)
-        until = self._clock() + max(life - _EARLY_S, life / 2)
-        self._grants[scope] = _Grant(auth=_Bearer(str(token)), until=until)
-        return True
+        asked = {*scope.split(), *(challenge.get("scope") or "").split()}
+        return _Challenge(realm=realm, service=challenge.get("service") or "", scopes=tuple(sorted(asked)))
 
-    def _token(self, realm: str, service: str, scopes: list[str]) -> requests.Response:
+    def _granted(self, challenge: _Challenge, scope: str) -> _Grant:
+        document = self._token_document(challenge)
+        token = document.get("token") or document.get("access_token")
+        if not isinstance(token, str):
+            raise RegistryAuthError(f"the token service {redacted_url(challenge.realm)} gave no token")
+        life = document.get("expires_in")
+        life_s = float(life) if isinstance(life, int | float) and life > 0 else _DEFAULT_LIFE_S
+        until = self._clock() + max(life_s - _EARLY_S, life_s / 2)
+        self._grants[scope] = grant = _Grant(auth=_Bearer(token), challenge=challenge, until=until)
+        return grant
+
+    def _token_document(self, challenge: _Challenge) -> dict[str, object]:
+        try:
+            answer = self._token(challenge)
+        except requests.RequestException as error:
+            failed = unreachable("token", challenge.realm, error, sending=False)
+            raise failed if is_permanent(error) else Temporary(failed) from error
+        if answer.status_code != 200:
+            raise failure_of("token", answer, self._host)
+        try:
+            document = answer.json()
+        except requests.JSONDecodeError:
+            # Not `from` it: the decoder's error quotes the answer.
+            document = None
+        return document if isinstance(document, dict) else {}
+
+    def _token(self, challenge: _Challenge) -> requests.Response:
         found = self._credentials()
         if found is not None and found.identity_token:
             return self._session.post(
-                realm,
+                challenge.realm,
                 data={
                     "grant_type": "refresh_token",
                     "refresh_token": found.password.reveal(),
-                    "service": service,
-                    "scope": " ".join(scopes),
+                    "service": challenge.service,
+                    "scope": " ".join(challenge.scopes),
                     "client_id": "runbake",
                 },
                 auth=NoAuth(),
                 timeout=_TIMEOUT_S,
+                # A redirected form would carry the refresh token to wherever it points.
+                allow_redirects=False,
             )
-        basic = HTTPBasicAuth(found.username, found.password.reveal()) if found else NoAuth()
-        query = {"service": service, "scope": scopes}
-        return self._session.get(realm, params=query, auth=basic, timeout=_TIMEOUT_S)
+        return self._session.get(
+            challenge.realm,
+            params={"service": challenge.service, "scope": challenge.scopes},
+            auth=_basic(found) if found else NoAuth(),
+            timeout=_TIMEOUT_S,
+        )
+
+
+def _basic(found: Credentials) -> HTTPBasicAuth:
+    # Bytes, because requests would send text as latin-1.
+    return HTTPBasicAuth(found.username.encode(), found.password.reveal().encode())
+
+
+def _challenges(header: str) -> dict[str, dict[str, str | None]]:
+    """The challenges of a WWW-Authenticate header, by scheme in lower case."""
+    found = list(_CHALLENGE.finditer(header))
+    ends = [match.start() for match in found[1:]] + [len(header)]
+    return {
+        match[1].lower(): parse_dict_header(header[match.end() : end])  # type: ignore[no-untyped-call]
+        for match, end in zip(found, ends, strict=True)
+    }

@@ -1,4 +1,4 @@
-"""A registry: blobs, manifests, tags and referrers, over the distribution protocol.
+"""A registry: blobs, manifests and tags, over the distribution protocol.
 
 Source: OCI distribution-spec v1.1.
 """
@@ -6,31 +6,38 @@ Source: OCI distribution-spec v1.1.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
+import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-from urllib.parse import urlencode, urljoin
+from typing import Any, BinaryIO
+from urllib.parse import urljoin
 
 import requests
 
-from runbake.errors import DigestMismatch, RegistryError, RegistryUnreachable
+from runbake.errors import DigestMismatch, RegistryError
 from runbake.image.blob import CHUNK_BYTES, Blob, Descriptor, Digest
 from runbake.image.manifest import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 from runbake.registry.credentials import CredentialSource
-from runbake.registry.reference import DOCKER_HUB, check_tag
-from runbake.registry.transport import Body, Transport
+from runbake.registry.failure import Temporary, unreachable
+from runbake.registry.reference import DOCKER_HUB, check_reference, check_tag, is_loopback
+from runbake.registry.transport import Meter, Transport
+from runbake.registry.upload import Pushed, Upload, compare_digest, pull_scope, push_scope
 
-Pushed = Literal["exists", "mounted", "uploaded"]
 Progress = Callable[[int], None]
 
-_ACCEPT = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST))
+_KNOWN_TYPES = (OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST)
+_ACCEPT = ", ".join(_KNOWN_TYPES)
 _MANIFEST_LIMIT = 8 << 20
 """Registries must take manifests of 4 MiB; what is larger than twice that is not read into memory."""
-_UPLOAD_ROUNDS = 3
+_NO_REFERRERS_API = (400, 404, 405, 406)
+"""What registries without the API answer, as go-containerregistry reads it."""
+
+_IDENTITY = {"Accept-Encoding": "identity"}
+"""Without this, requests asks for gzip, and unpacks what a proxy then compresses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,17 +49,8 @@ class Manifest:
     digest: Digest
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a registry host (with or without port) is this machine, where plain http is usual."""
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-    try:
-        return ipaddress.ip_address(name.strip("[]")).is_loopback
-    except ValueError:
-        return name == "localhost"
-
-
 class Registry:
-    """One registry host.
+    """One registry host; safe to use from several threads.
 
     Plain http is used for loopback hosts, and for others only when `insecure` says so. Certificates are
     checked against REQUESTS_CA_BUNDLE where that is set.
@@ -72,17 +70,22 @@ class Registry:
         self.host = host
         self._transport = Transport(
             f"{'http' if plain else 'https'}://{address}",
+            host,
             lambda: credentials.credentials_for(host),
             sleep=sleep,
             clock=clock,
         )
+
+    def close(self) -> None:
+        """Close the connections that are kept open."""
+        self._transport.close()
 
     # --- blobs -------------------------------------------------------------------------------------------
 
     def has_blob(self, name: str, digest: Digest) -> bool:
         """Whether the repository holds a blob."""
         answer = self._transport.request(
-            "HEAD", f"/v2/{name}/blobs/{digest}", scope=_pull(name), ok=(200, 404)
+            "HEAD", f"/v2/{name}/blobs/{digest}", scope=pull_scope(name), ok=(200, 404)
         )
         return answer.status_code == 200
 
@@ -91,55 +94,14 @@ class Registry:
     ) -> Pushed:
         """Make the repository hold a blob: find it there, mount it from another repository, or send it.
 
+        `progress` hears of each byte once, also when it is sent again.
+
         Raises:
             DigestMismatch: the registry got other bytes than the digest says.
             RegistryError: the registry refuses.
         """
-        if self.has_blob(name, blob.digest):
-            return "exists"
-        for round_ in range(_UPLOAD_ROUNDS):
-            started = self._start_upload(name, blob.digest, mount_from if round_ == 0 else "")
-            if started.status_code == 201:
-                return "mounted"
-            if self._send(name, blob, started, progress, last=round_ == _UPLOAD_ROUNDS - 1):
-                return "uploaded"
-        raise RegistryError(f"{name}@{blob.digest} could not be sent to {self.host}")
-
-    def _start_upload(self, name: str, digest: Digest, mount_from: str) -> requests.Response:
-        query = f"?{urlencode({'mount': digest, 'from': mount_from})}" if mount_from else ""
-        scope = _push(name) + (f" {_pull(mount_from)}" if mount_from else "")
-        return self._transport.request(
-            "POST",
-            f"/v2/{name}/blobs/uploads/{query}",
-            scope=scope,
-            ok=(201, 202),
-            headers={"Content-Length": "0"},
-        )
-
-    def _send(
-        self, name: str, blob: Blob, started: requests.Response, progress: Progress | None, *, last: bool
-    ) -> bool:
-        # An upload session that broke cannot be trusted; the next round begins a new one.
-        location = urljoin(started.url, started.headers["Location"])
-        url = f"{location}{'&' if '?' in location else '?'}{urlencode({'digest': blob.digest})}"
-        try:
-            answer = self._transport.request(
-                "PUT",
-                url,
-                scope=_push(name),
-                ok=(201, 204) if last else (201, 204, 404, 416),
-                headers={"Content-Type": "application/octet-stream"},
-                body=Body(size_bytes=blob.size_bytes, open=blob.open, progress=progress),
-                retry=False,
-            )
-        except RegistryUnreachable:
-            if last:
-                raise
-            return False
-        if answer.status_code in (404, 416):
-            return False
-        _compare(answer, blob.digest, f"blob of {name}")
-        return True
+        upload = Upload(self._transport, name, blob, mount_from=mount_from, progress=progress)
+        return self._transport.repeatedly(upload.attempt)
 
     def fetch_blob(
         self, name: str, descriptor: Descriptor, destination: Path, progress: Progress | None = None
@@ -150,17 +112,16 @@ class Registry:
             DigestMismatch: the bytes are not the descriptor's.
         """
         destination.parent.mkdir(parents=True, exist_ok=True)
-        partial = destination.with_name(f".{destination.name}.{os.getpid()}")
-        digest, size = hashlib.sha256(), 0
-        try:
+        own = f"{os.getpid()}.{threading.get_ident()}"
+        partial, meter = destination.with_name(f".{destination.name}.{own}"), Meter(progress)
+
+        def attempt() -> None:
+            meter.begin()
             with self._opened(name, descriptor.digest) as answer, partial.open("wb") as out:
-                for chunk in _chunks(answer):
-                    digest.update(chunk)
-                    size += len(chunk)
-                    out.write(chunk)
-                    if progress is not None:
-                        progress(len(chunk))
-            _verify(digest.hexdigest(), size, descriptor.digest, descriptor.size_bytes, name)
+                _copy_verified(answer, out, name, descriptor, meter)
+
+        try:
+            self._transport.repeatedly(attempt)
             partial.replace(destination)
         finally:
             partial.unlink(missing_ok=True)
@@ -172,20 +133,23 @@ class Registry:
             DigestMismatch: the bytes are not the digest's.
             RegistryError: it is larger than `limit_bytes`.
         """
-        with self._opened(name, digest) as answer:
-            data = _limited(answer, limit_bytes, f"blob {digest}")
+
+        def attempt() -> bytes:
+            with self._opened(name, digest) as answer:
+                return _limited(answer, limit_bytes, f"blob {digest}")
+
+        data = self._transport.repeatedly(attempt)
         _verify(hashlib.sha256(data).hexdigest(), len(data), digest, len(data), name)
         return data
 
     def _opened(self, name: str, digest: Digest) -> requests.Response:
-        return self._transport.request(
+        return self._transport.attempt(
             "GET",
             f"/v2/{name}/blobs/{digest}",
-            scope=_pull(name),
+            scope=pull_scope(name),
             ok=(200,),
             stream=True,
-            # Without this, requests asks for gzip, and unpacks what a proxy then compresses.
-            headers={"Accept-Encoding": "identity"},
+            headers=_IDENTITY,
         )
 
     # --- manifests ---------------------------------------------------------------------------------------
@@ -195,37 +159,47 @@ class Registry:
 
         Raises:
             ManifestNotFound: there is none.
-            DigestMismatch: the bytes are not the digest's.
+            DigestMismatch: the bytes are not the digest's, or not those that the registry says they are.
         """
-        with self._transport.request(
-            "GET",
-            f"/v2/{name}/manifests/{reference}",
-            scope=_pull(name),
-            ok=(200,),
-            stream=True,
-            headers={"Accept": _ACCEPT, "Accept-Encoding": "identity"},
-        ) as answer:
-            body = _limited(answer, _MANIFEST_LIMIT, f"manifest {reference}")
+        url = f"/v2/{name}/manifests/{check_reference(reference)}"
+        answer, body = self._document(name, url, {"Accept": _ACCEPT})
         digest = Digest.of(body)
         if ":" in reference and digest != reference:
             raise DigestMismatch(f"{self.host}/{name}@{reference} came with the digest {digest}")
-        media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip()
-        return Manifest(media_type=media_type, body=body, digest=digest)
+        compare_digest(answer, digest, f"manifest {name}:{reference}")
+        return Manifest(media_type=_media_type(answer, body), body=body, digest=digest)
+
+    def fetch_referrers(self, name: str, digest: Digest) -> tuple[bytes, ...] | None:
+        """The pages of the referrers API's answer for a digest, None where the registry has no such API.
+
+        The API is asked: registries exist that promise it in a header and do not have it.
+
+        Source: OCI distribution-spec v1.1, "Listing Referrers".
+        """
+        ok = (200, *_NO_REFERRERS_API)
+        pages: list[bytes] = []
+        for answer, body in self._pages(name, f"/v2/{name}/referrers/{digest}", {"Accept": OCI_INDEX}, ok):
+            if answer.status_code != 200 or _content_type(answer) != OCI_INDEX:
+                return None
+            pages.append(body)
+        return tuple(pages)
 
     def resolve(self, name: str, tag: str) -> Digest | None:
         """The digest that a tag points to, None where there is no such tag."""
         answer = self._transport.request(
             "HEAD",
             f"/v2/{name}/manifests/{check_tag(tag)}",
-            scope=_pull(name),
+            scope=pull_scope(name),
             ok=(200, 404),
             headers={"Accept": _ACCEPT},
         )
         if answer.status_code == 404:
             return None
-        told = answer.headers.get("Docker-Content-Digest", "")
-        # The header is optional; the bytes always tell.
-        return Digest(told) if told.startswith("sha256:") else self.fetch_manifest(name, tag).digest
+        try:
+            return Digest(answer.headers.get("Docker-Content-Digest", ""))
+        except ValueError:
+            # The header is optional; the bytes always tell.
+            return self.fetch_manifest(name, tag).digest
 
     def push_manifest(self, name: str, reference: str, body: bytes, media_type: str) -> Digest:
         """Put these exact bytes under a tag or digest.
@@ -235,44 +209,69 @@ class Registry:
         """
         answer = self._transport.request(
             "PUT",
-            f"/v2/{name}/manifests/{reference if ':' in reference else check_tag(reference)}",
-            scope=_push(name),
-            ok=(201,),
+            f"/v2/{name}/manifests/{check_reference(reference)}",
+            scope=push_scope(name),
+            ok=(200, 201, 202),
             headers={"Content-Type": media_type},
             body=body,
         )
         digest = Digest.of(body)
-        _compare(answer, digest, f"manifest of {name}")
+        compare_digest(answer, digest, f"manifest of {name}")
         return digest
 
     def list_tags(self, name: str) -> tuple[str, ...]:
         """All tags of a repository, sorted; () where there is no such repository."""
-        tags: list[str] = []
-        url = f"/v2/{name}/tags/list?n=1000"
-        while url:
-            answer = self._transport.request("GET", url, scope=_pull(name), ok=(200, 404))
-            if answer.status_code == 404:
-                break
-            tags.extend(answer.json().get("tags") or [])
-            url = urljoin(answer.url, answer.links["next"]["url"]) if "next" in answer.links else ""
+        tags: set[str] = set()
+        for answer, body in self._pages(name, f"/v2/{name}/tags/list?n=1000", {}, (200, 404)):
+            if answer.status_code == 200:
+                tags.update(_tags(body, name))
         return tuple(sorted(tags))
 
+    def _pages(
+        self, name: str, url: str, headers: dict[str, str], ok: tuple[int, ...]
+    ) -> Iterator[tuple[requests.Response, bytes]]:
+        asked: set[str] = set()
+        # A page that names one that was read would go round for ever.
+        while url and url not in asked:
+            asked.add(url)
+            answer, body = self._document(name, url, headers, ok)
+            yield answer, body
+            url = urljoin(answer.url, answer.links["next"]["url"]) if "next" in answer.links else ""
 
-def _pull(name: str) -> str:
-    return f"repository:{name}:pull"
+    def _document(
+        self, name: str, url: str, headers: dict[str, str], ok: tuple[int, ...] = (200,)
+    ) -> tuple[requests.Response, bytes]:
+        """An answer and its body of limited size."""
+
+        def attempt() -> tuple[requests.Response, bytes]:
+            with self._transport.attempt(
+                "GET", url, scope=pull_scope(name), ok=ok, stream=True, headers=_IDENTITY | headers
+            ) as answer:
+                return answer, _limited(answer, _MANIFEST_LIMIT, f"the answer about {name}")
+
+        return self._transport.repeatedly(attempt)
 
 
-def _push(name: str) -> str:
-    return f"repository:{name}:pull,push"
+def _copy_verified(
+    answer: requests.Response, out: BinaryIO, name: str, descriptor: Descriptor, meter: Meter
+) -> None:
+    digest, size = hashlib.sha256(), 0
+    for chunk in _chunks(answer):
+        digest.update(chunk)
+        size += len(chunk)
+        if size > descriptor.size_bytes:
+            # The rest may never end.
+            break
+        out.write(chunk)
+        meter.add(len(chunk))
+    _verify(digest.hexdigest(), size, descriptor.digest, descriptor.size_bytes, name)
 
 
 def _chunks(answer: requests.Response) -> Iterator[bytes]:
     try:
         yield from answer.iter_content(CHUNK_BYTES)
     except requests.RequestException as error:
-        raise RegistryUnreachable(
-            "the registry broke off in the middle of a blob", hint="run again"
-        ) from error
+        raise Temporary(unreachable("GET", answer.url, error, sending=False)) from error
 
 
 def _limited(answer: requests.Response, limit_bytes: int, what: str) -> bytes:
@@ -292,7 +291,36 @@ def _verify(found: str, size: int, digest: Digest, wanted_size: int, name: str) 
         )
 
 
-def _compare(answer: requests.Response, digest: Digest, what: str) -> None:
-    told = answer.headers.get("Docker-Content-Digest", "")
-    if told and told != digest:
-        raise DigestMismatch(f"the registry stored the {what} as {told}, not {digest}")
+def _content_type(answer: requests.Response) -> str:
+    return answer.headers.get("Content-Type", "").partition(";")[0].strip()
+
+
+def _media_type(answer: requests.Response, body: bytes) -> str:
+    """The type that the header gives, else the document; a document with two types is refused.
+
+    Source: OCI image-spec v1.1, manifest.md, "mediaType"; CVE-2021-41190.
+    """
+    told = _content_type(answer)
+    inside = _json_object(body, answer.url).get("mediaType")
+    if told not in _KNOWN_TYPES:
+        return inside if isinstance(inside, str) and inside else told
+    if inside is not None and inside != told:
+        raise RegistryError(f"a manifest of the type {inside!r:.80} came as {told!r:.80}: {answer.url}")
+    return told
+
+
+def _tags(body: bytes, name: str) -> list[str]:
+    tags = _json_object(body, name).get("tags") or []
+    return [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
+
+
+def _json_object(body: bytes, what: str) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except ValueError as error:
+        raise RegistryError(
+            f"the registry's answer about {what} is not JSON", hint="is this address a registry's?"
+        ) from error
+    if not isinstance(document, dict):
+        raise RegistryError(f"the registry's answer about {what} is not a JSON object")
+    return document

@@ -14,6 +14,7 @@ from runbake.errors import RegistryAuthError
 from runbake.registry.reference import DOCKER_HUB
 
 _HUB_KEY = "https://index.docker.io/v1/"
+_HUB_NAMES = ("index.docker.io", DOCKER_HUB, "registry-1.docker.io")
 _IDENTITY_TOKEN = "<token>"  # noqa: S105 -- the user name by which helpers mark an identity token
 _HELPER_TIMEOUT_S = 30
 
@@ -48,7 +49,7 @@ class Credentials:
 class CredentialSource:
     """Looks up credentials in a Docker `config.json`, as `docker login` leaves it.
 
-    Source: docker/cli, "Credential store" and "Credential helpers".
+    Source: docker/cli, "Credential store" and "Credential helpers"; its `ConvertToHostname` for keys.
     """
 
     def __init__(self, config: Path) -> None:
@@ -61,46 +62,59 @@ class CredentialSource:
             RegistryAuthError: the configuration is broken, or its helper is missing or failed.
         """
         document = self._document()
-        key = _HUB_KEY if host == DOCKER_HUB else host
-        helper = document.get("credHelpers", {}).get(host) or document.get("credsStore")
-        if helper and (found := self._from_helper(str(helper), key)) is not None:
+        helper = _looked_up(_table(document, "credHelpers"), host) or document.get("credsStore")
+        if helper and (found := self._from_helper(str(helper), _key(host))) is not None:
             return found
-        auths: dict[str, Any] = document.get("auths", {})
-        entry = auths.get(key) or auths.get(f"https://{host}") or {}
-        return self._from_entry(entry, host) or _from_ecr(host)
+        entry = _looked_up(_table(document, "auths"), host)
+        return self._from_entry(entry if isinstance(entry, dict) else {}, host) or _from_ecr(host)
 
     def _document(self) -> dict[str, Any]:
         try:
-            document = json.loads(self._config.read_text(encoding="utf-8"))
+            document = json.loads(self._config.read_bytes())
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
-            raise RegistryAuthError(
-                f"cannot read {self._config}", hint="mend it, or point DOCKER_CONFIG at another directory"
-            ) from error
+        except OSError as error:
+            raise self._broken(error.strerror or "it cannot be read") from error
+        except ValueError:
+            # Not `from` it: the decoder's error carries the whole text, passwords and all.
+            raise self._broken("it is not JSON") from None
         return document if isinstance(document, dict) else {}
+
+    def _broken(self, problem: str) -> RegistryAuthError:
+        return RegistryAuthError(
+            f"cannot read {self._config}: {problem}",
+            hint="mend it, or point DOCKER_CONFIG at another directory",
+        )
 
     def _from_entry(self, entry: dict[str, Any], host: str) -> Credentials | None:
         if token := entry.get("identitytoken"):
-            return Credentials(username=_IDENTITY_TOKEN, password=Secret(token), identity_token=True)
-        if not (encoded := entry.get("auth")):
-            return None
+            return Credentials(username=_IDENTITY_TOKEN, password=Secret(str(token)), identity_token=True)
+        if encoded := entry.get("auth"):
+            return self._decoded(str(encoded), host)
+        if (username := entry.get("username")) and (password := entry.get("password")):
+            return Credentials(username=str(username), password=Secret(str(password)))
+        return None
+
+    def _decoded(self, encoded: str, host: str) -> Credentials:
         try:
-            username, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError) as error:
+            username, colon, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            # Not `from` it: the decoder's error carries the password.
+            colon = ""
+        if not colon:
             raise RegistryAuthError(
                 f"the entry of {host} in {self._config} is broken", hint=f"docker login {host}"
-            ) from error
-        return Credentials(username=username, password=Secret(password))
+            )
+        # Old versions of Docker padded with NUL.
+        return Credentials(username=username, password=Secret(password.strip("\0")))
 
     def _from_helper(self, helper: str, key: str) -> Credentials | None:
         program = f"docker-credential-{helper}"
         try:
             done = subprocess.run(
                 [program, "get"],
-                input=key,
+                input=key.encode(),
                 capture_output=True,
-                text=True,
                 timeout=_HELPER_TIMEOUT_S,
                 check=False,
             )
@@ -110,20 +124,46 @@ class CredentialSource:
                 hint=f"install {program}, or remove it from the file",
             ) from error
         if done.returncode != 0:
-            if "credentials not found" in done.stdout + done.stderr:
+            if b"credentials not found" in done.stdout + done.stderr:
                 return None
             raise RegistryAuthError(
                 f"the credential helper {program} failed for {key} (exit {done.returncode})",
                 hint=f"try it by hand: echo {key} | {program} get",
             )
-        try:
-            answer = json.loads(done.stdout)
-            username, secret = str(answer["Username"]), Secret(str(answer["Secret"]))
-        except (ValueError, KeyError, TypeError):
-            raise RegistryAuthError(
-                f"the credential helper {program} gave no credentials for {key}"
-            ) from None
-        return Credentials(username=username, password=secret, identity_token=username == _IDENTITY_TOKEN)
+        return _parsed(done.stdout, program, key)
+
+
+def _parsed(answer: bytes, program: str, key: str) -> Credentials:
+    try:
+        document = json.loads(answer)
+        username, secret = str(document["Username"]), Secret(str(document["Secret"]))
+    except (ValueError, KeyError, TypeError):
+        # Not `from` it: the decoder's error quotes the answer.
+        raise RegistryAuthError(f"the credential helper {program} gave no credentials for {key}") from None
+    return Credentials(username=username, password=secret, identity_token=username == _IDENTITY_TOKEN)
+
+
+def _key(host: str) -> str:
+    """What `docker login` calls a host."""
+    return _HUB_KEY if host == DOCKER_HUB else host
+
+
+def _table(document: dict[str, Any], name: str) -> dict[str, Any]:
+    table = document.get(name)
+    return table if isinstance(table, dict) else {}
+
+
+def _looked_up(table: dict[str, Any], host: str) -> Any:
+    """The entry of a host: under its own key, else under an address on that host."""
+    if _key(host) in table:
+        return table[_key(host)]
+    names = _HUB_NAMES if host == DOCKER_HUB else (host,)
+    by_host = {_hostname(key): value for key, value in table.items()}
+    return next((by_host[name] for name in names if name in by_host), None)
+
+
+def _hostname(key: str) -> str:
+    return key.removeprefix("https://").removeprefix("http://").partition("/")[0]
 
 
 def _from_ecr(host: str) -> Credentials | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,7 @@ from runbake.errors import InvalidReference
 from runbake.image.blob import Digest
 
 DOCKER_HUB = "docker.io"
+_HUB_ALIASES = frozenset({"index.docker.io", "registry-1.docker.io"})
 _HOST = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*|\[[0-9A-Fa-f:]+\])"
     r"(?::[0-9]{1,5})?"
@@ -17,13 +19,15 @@ _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _NAME_LIMIT = 255
+_HIGHEST_PORT = 65535
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRef:
     """Where an image is; `str(ImageRef.parse(s)) == s` for every canonical `s`.
 
-    Canonical means with a host. `tag` is "" and `digest` None where absent.
+    Canonical means with a host, and Docker Hub called `docker.io`. `tag` is "" and `digest` None where
+    absent.
 
     Source: OCI distribution-spec v1.1, "Pulling manifests"; the Docker reference grammar for hosts.
     """
@@ -43,7 +47,7 @@ class ImageRef:
         rest, has_digest, digest_text = text.partition("@")
         head, slash, tail = rest.partition("/")
         if slash and ("." in head or ":" in head or head == "localhost"):
-            host, path = head, tail
+            host, path = DOCKER_HUB if head in _HUB_ALIASES else head, tail
         else:
             host, path = DOCKER_HUB, rest
         name, has_tag, tag = path.partition(":")
@@ -61,7 +65,7 @@ class ImageRef:
         if problems:
             raise InvalidReference(
                 f"not an image reference: {text[:200]!r}: {'; '.join(problems)}",
-                hint="write HOST/NAME, HOST/NAME:TAG or HOST/NAME@sha256:…, the name in lower case",
+                hint="write HOST/NAME, HOST/NAME:TAG or HOST/NAME@sha256:…, the name in lower case, no https://",
             )
         return cls(host=host, name=name, tag=tag, digest=digest)
 
@@ -88,11 +92,41 @@ def _problems(host: str, name: str) -> list[str]:
     problems = []
     if not _HOST.fullmatch(host):
         problems.append(f"the host {host[:80]!r} is not one")
+    elif (port := _port_of(host)) and not 0 < int(port) <= _HIGHEST_PORT:
+        problems.append(f"the port {port} is not one")
     if not _NAME.fullmatch(name):
         problems.append(f"the name {name[:80]!r} is not one")
     if len(name) > _NAME_LIMIT:
         problems.append(f"the name has {len(name)} characters, {_NAME_LIMIT} are allowed")
     return problems
+
+
+def _port_of(host: str) -> str:
+    port = host.rpartition(":")[2]
+    return port if port.isdecimal() and ":" in host else ""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a registry host (with or without port) is this machine, where plain http is usual."""
+    name = host.rpartition(":")[0] if _port_of(host) else host
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return name == "localhost"
+
+
+def check_reference(text: str) -> str:
+    """The tag or digest, if it is one: anything else would become part of a path.
+
+    Raises:
+        InvalidReference: it is neither.
+    """
+    if ":" not in text:
+        return check_tag(text)
+    try:
+        return Digest(text)
+    except ValueError as error:
+        raise InvalidReference(str(error), hint="runbake reads images by sha256") from error
 
 
 def check_tag(tag: str) -> str:

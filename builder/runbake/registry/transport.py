@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from http.cookiejar import DefaultCookiePolicy
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
+from requests.auth import AuthBase
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -21,20 +20,48 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from runbake.errors import RegistryUnreachable
+from runbake.errors import DigestMismatch, RegistryError
 from runbake.registry.auth import Authenticator, NoAuth
 from runbake.registry.credentials import Credentials
-from runbake.registry.failure import error_of, is_full, redacted_url
-from runbake_serving.contract import VERSION
+from runbake.registry.failure import Temporary, failure_of, is_permanent, redacted_url, unreachable
+from runbake.registry.session import Session
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 ATTEMPTS = 6
-_TEMPORARY = frozenset({408, 429, 500, 502, 503, 504})
 _LONGEST_WAIT_S = 60.0
-_TIMEOUT_S = (10.0, 300.0)
 _AUTH_ROUNDS = 2
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 256 << 10
+
+_TIMEOUT_S = (10.0, 300.0)
+_SENDING_TIMEOUT_S = (120.0, 600.0)
+"""The first of each bounds connecting, and also the sending of one chunk: a registry that moves parts to
+object storage stops reading meanwhile, and slow lines are slow. The second bounds the wait for an answer."""
+
+_FOLLOWED = frozenset({"GET", "HEAD"})
+
+
+class Meter:
+    """Progress over several attempts: what is sent again is not counted again."""
+
+    def __init__(self, report: Callable[[int], None] | None) -> None:
+        self._report, self._now, self._told = report, 0, 0
+
+    def begin(self) -> None:
+        """Another attempt starts at the first byte."""
+        self._now = 0
+
+    def add(self, size_bytes: int) -> None:
+        """So many bytes more of this attempt."""
+        self._now += size_bytes
+        self.reach(self._now)
+
+    def reach(self, size_bytes: int) -> None:
+        """So many bytes in all are done, however they got there."""
+        if self._report is not None and size_bytes > self._told:
+            self._report(size_bytes - self._told)
+        self._told = max(self._told, size_bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +70,17 @@ class Body:
 
     size_bytes: int
     open: Callable[[], BinaryIO]
-    progress: Callable[[int], None] | None = None
+    meter: Meter
 
 
 class _Sent:
     """The body of one attempt, in the form that requests streams with a Content-Length."""
 
     def __init__(self, body: Body) -> None:
-        self._stream, self._body = body.open(), body
+        self._body, self._left = body, body.size_bytes
+        with _local_failure_is_named():
+            self._stream = body.open()
+        body.meter.begin()
 
     def __len__(self) -> int:
         return self._body.size_bytes
@@ -62,40 +92,53 @@ class _Sent:
 
     def read(self, _size: int = 0) -> bytes:
         # urllib3 asks for 16 KiB at a time, which costs more than the sending.
-        chunk = self._stream.read(_CHUNK_BYTES)
-        if chunk and self._body.progress is not None:
-            self._body.progress(len(chunk))
+        with _local_failure_is_named():
+            chunk = self._stream.read(_CHUNK_BYTES)
+        self._left -= len(chunk)
+        if self._left < 0 or (not chunk and self._left > 0):
+            # The registry would wait for the missing bytes, or take the rest for another request.
+            raise DigestMismatch(
+                f"a file changed while it was sent: it has not the {self._body.size_bytes} bytes it had",
+                hint="run again while nothing else writes to runbake's cache or the model",
+            )
+        self._body.meter.add(len(chunk))
         return chunk
 
     def close(self) -> None:
         self._stream.close()
 
 
-class _Temporary(Exception):
-    """An attempt that may go better next time."""
-
-    def __init__(self, problem: str, response: requests.Response | None) -> None:
-        super().__init__(problem)
-        self.response = response
+@contextmanager
+def _local_failure_is_named() -> Iterator[None]:
+    # As an OSError, requests would take it for a broken connection, and send again.
+    try:
+        yield
+    except OSError as error:
+        raise RegistryError(
+            f"cannot read what is to be sent: {error.strerror or type(error).__name__}",
+            hint="check the disk that holds runbake's cache, and the model's files",
+        ) from error
 
 
 class Transport:
-    """Requests to one registry host."""
+    """Requests to one registry host; `host` is its name as the user writes it, for messages."""
 
     def __init__(
         self,
         base_url: str,
+        host: str,
         credentials: Callable[[], Credentials | None],
         *,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._base_url, self._sleep = base_url, sleep
-        self._session = requests.Session()
-        self._session.headers["User-Agent"] = f"runbake/{VERSION}"
-        # A registry's cookie would tie parallel uploads to one upload session's server.
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-        self._authenticator = Authenticator(self._session, credentials, clock)
+        self.host, self._base_url, self._sleep = host, base_url, sleep
+        self._session = Session()
+        self._authenticator = Authenticator(self._session, host, credentials, clock)
+
+    def close(self) -> None:
+        """Close the connections that are kept open."""
+        self._session.close()
 
     def request(
         self,
@@ -105,54 +148,73 @@ class Transport:
         scope: str,
         ok: Collection[int],
         headers: Mapping[str, str] | None = None,
-        body: Body | bytes | None = None,
-        stream: bool = False,
-        retry: bool = True,
+        body: bytes | None = None,
     ) -> requests.Response:
-        """Send one request and return an answer whose status is in `ok`.
-
-        `url` may be relative to the host. A 401 is met with credentials; temporary failures are repeated
-        up to `ATTEMPTS` times, later each time, or after what the registry asks for.
+        """Send one request, again while that helps, and return an answer whose status is in `ok`.
 
         Raises:
             RegistryUnreachable: no answer, after all attempts.
             RegistryAuthError, ManifestNotFound, RegistryError: an answer that is not in `ok`.
         """
-        absolute = urljoin(self._base_url, url)
-        try:
-            for attempt in self._attempts(retry):
-                with attempt:
-                    response = self._authenticated(method, absolute, scope, dict(headers or {}), body, stream)
-                    if response.status_code in _TEMPORARY - set(ok) and not is_full(response):
-                        raise _Temporary(f"answered {response.status_code}", response)
-            if response.status_code not in ok:
-                raise error_of(method, response)
-        except _Temporary as last:
-            if last.response is not None:
-                raise error_of(method, last.response) from last
-            raise RegistryUnreachable(
-                f"{method} {redacted_url(absolute)}: {last}",
-                hint=f"is the registry at {urlsplit(absolute).netloc} up, and the address right? "
-                "plain http is used for loopback hosts only",
-            ) from last
-        return response
+        return self.repeatedly(
+            lambda: self.attempt(method, url, scope=scope, ok=ok, headers=headers, body=body)
+        )
 
-    def _attempts(self, retry: bool) -> Retrying:
-        return Retrying(
-            stop=stop_after_attempt(ATTEMPTS if retry else 1),
-            wait=self._wait,
-            retry=retry_if_exception_type(_Temporary),
+    def repeatedly(self, act: Callable[[], T]) -> T:
+        """Do something made of attempts, up to `ATTEMPTS` times, later each time or when the registry asks.
+
+        Raises:
+            RegistryError: the failure of the last attempt.
+        """
+        retrying = Retrying(
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=_wait,
+            retry=retry_if_exception_type(Temporary),
             sleep=self._sleep,
             before_sleep=_tell,
             reraise=True,
         )
+        try:
+            return retrying(act)
+        except Temporary as last:
+            raise last.error from last.__cause__
 
-    def _wait(self, state: RetryCallState) -> float:
-        usual: float = wait_random_exponential(multiplier=0.2, max=10)(state)
-        failure = state.outcome.exception() if state.outcome else None
-        response = failure.response if isinstance(failure, _Temporary) else None
-        asked = _retry_after(response.headers.get("Retry-After", "")) if response is not None else None
-        return min(asked, _LONGEST_WAIT_S) if asked is not None else usual
+    def attempt(
+        self,
+        method: str,
+        url: str,
+        *,
+        scope: str,
+        ok: Collection[int],
+        headers: Mapping[str, str] | None = None,
+        body: Body | bytes | None = None,
+        stream: bool = False,
+    ) -> requests.Response:
+        """Send one request once and return an answer whose status is in `ok`.
+
+        `url` may be relative to the host. A 401 is met with credentials.
+
+        Raises:
+            Temporary: another attempt may go better.
+            RegistryAuthError, ManifestNotFound, RegistryError: it will not.
+        """
+        absolute = self._absolute(url)
+        response = self._authenticated(method, absolute, scope, dict(headers or {}), body, stream)
+        if response.status_code not in ok:
+            with response:
+                raise failure_of(method, response, self.host)
+        return response
+
+    def _absolute(self, url: str) -> str:
+        try:
+            absolute = urljoin(self._base_url, url)
+            ours, theirs = urlsplit(self._base_url), urlsplit(absolute)
+        except ValueError as error:
+            raise RegistryError(f"{self.host} answered with a malformed address") from error
+        if theirs.netloc == ours.netloc and theirs.scheme == "http":
+            # A registry behind a proxy that ends TLS often names itself with http.
+            return theirs._replace(scheme=ours.scheme).geturl()
+        return absolute
 
     def _authenticated(
         self,
@@ -164,12 +226,14 @@ class Transport:
         stream: bool,
     ) -> requests.Response:
         for _ in range(_AUTH_ROUNDS):
-            response = self._sent(method, url, scope, headers, body, stream)
-            if response.status_code != 401 or not self._ours(url):
+            response, auth = self._sent(method, url, scope, headers, body, stream)
+            # A redirect's target is another host, whose challenge must not be met with our credentials.
+            if response.status_code != 401 or not self._ours(response.url):
                 return response
-            if not self._authenticator.answer(response, scope):
+            if not self._authenticator.answer(response, scope, auth):
                 return response
-        return self._sent(method, url, scope, headers, body, stream)
+            response.close()
+        return self._sent(method, url, scope, headers, body, stream)[0]
 
     def _ours(self, url: str) -> bool:
         # An upload may be sent to another host, which must not see our credentials.
@@ -183,61 +247,52 @@ class Transport:
         headers: dict[str, str],
         body: Body | bytes | None,
         stream: bool,
-    ) -> requests.Response:
-        auth = self._authenticator.auth_for(scope) if self._ours(url) else NoAuth()
-        sent = _Sent(body) if isinstance(body, Body) else None
+    ) -> tuple[requests.Response, AuthBase]:
+        # Opening may take long (a base's layer is fetched then), so it comes before asking for a token.
+        # Without a length, requests would send an empty body in chunks.
+        sent = _Sent(body) if isinstance(body, Body) and body.size_bytes else None
         try:
-            return self._session.request(
-                method,
-                url,
-                headers=headers,
-                data=sent if sent is not None else body,  # type: ignore[arg-type]
-                auth=auth,
-                stream=stream,
-                timeout=_TIMEOUT_S,
-            )
-        except (
-            requests.ConnectionError,
-            requests.Timeout,
-            requests.exceptions.ChunkedEncodingError,
-        ) as error:
-            raise _Temporary(_reason(error), None) from error
-        except requests.RequestException as error:
-            raise RegistryUnreachable(f"{method} {redacted_url(url)}: {_reason(error)}") from error
+            auth = self._authenticator.auth_for(scope) if self._ours(url) else NoAuth()
+            data: Any = sent if sent is not None else body if isinstance(body, bytes) else None
+            return self._asked(method, url, headers=headers, data=data, auth=auth, stream=stream), auth
         finally:
             if sent is not None:
                 sent.close()
 
+    def _asked(self, method: str, url: str, *, data: Any, **arguments: Any) -> requests.Response:
+        sending = isinstance(data, _Sent)
+        try:
+            return self._session.request(
+                method,
+                url,
+                data=data,
+                timeout=_SENDING_TIMEOUT_S if sending else _TIMEOUT_S,
+                # A body is spent when a redirect arrives, and a POST would turn into a GET.
+                allow_redirects=method in _FOLLOWED,
+                **arguments,
+            )
+        except requests.RequestException as error:
+            failed = unreachable(method, url, error, sending=sending)
+            lasting = is_permanent(error) or not isinstance(error, _BROKEN)
+            raise failed if lasting else Temporary(failed) from error
+        except OSError as error:
+            # What requests says of a REQUESTS_CA_BUNDLE that is not there.
+            raise RegistryError(
+                f"{method} {redacted_url(url)}: {error}", hint="check REQUESTS_CA_BUNDLE"
+            ) from error
 
-def _reason(error: requests.RequestException) -> str:
-    # The text of these errors quotes whole URLs; the class of the cause says enough.
-    cause: BaseException = error
-    while (inner := cause.__context__ or getattr(cause, "reason", None)) is not None and inner is not cause:
-        if isinstance(inner, OSError) and inner.strerror:
-            return inner.strerror
-        cause = inner
-    return type(error).__name__
+
+_BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+
+
+def _wait(state: RetryCallState) -> float:
+    usual: float = wait_random_exponential(multiplier=0.5, max=10)(state)
+    failure = state.outcome.exception() if state.outcome else None
+    asked = failure.after_s if isinstance(failure, Temporary) else None
+    return min(asked, _LONGEST_WAIT_S) if asked is not None else usual
 
 
 def _tell(state: RetryCallState) -> None:
     failure = state.outcome.exception() if state.outcome else None
     wait = state.next_action.sleep if state.next_action else 0.0
-    _log.warning(
-        "registry: %s; attempt %d of %d in %.1f s", failure, state.attempt_number + 1, ATTEMPTS, wait
-    )
-
-
-def _retry_after(text: str) -> float | None:
-    """Seconds from a Retry-After header, in either of its forms.
-
-    Source: RFC 9110, section 10.2.3.
-    """
-    if text.isdigit():
-        return float(text)
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    _log.warning("%s; attempt %d of %d in %.1f s", failure, state.attempt_number + 1, ATTEMPTS, wait)
