@@ -19,7 +19,7 @@ from runbake.environment import (
     plan_wheel_groups,
     uv_platform_of,
 )
-from runbake.errors import RunbakeError
+from runbake.errors import ConfigError, LockError
 from runbake.flavors import Served
 from runbake.provenance import label, rfc3339
 from runbake.release.request import Doors, Request
@@ -170,12 +170,18 @@ def _lock(request: Request, run: PromotedRun, wanted: LockRequest, doors: Doors)
     if text is None:
         return compile_lock(wanted, uv=doors.uv), False
     try:
-        return Lock.from_json(text), True
+        lock = Lock.from_json(text)
     except ValueError as error:
-        raise RunbakeError(
+        raise LockError(
             f"the lock stored on run {run.run_id} cannot be read: {error}",
             hint="make a new one with --relock",
         ) from error
+    if request.lock_date and lock.model_as_of != request.lock_date:
+        raise ConfigError(
+            f"run {run.run_id} has a lock as of {lock.model_as_of or 'no date'}, not {request.lock_date}",
+            hint="leave out --lock-date to use it, or replace it with --relock",
+        )
+    return lock, True
 
 
 def mebibytes(size: int) -> str:

@@ -55,7 +55,7 @@ def example() -> tuple[str, str]:
     if found.is_file():
         return "example", found.read_text()
     signature = json.loads(os.environ["PROBE_SIGNATURE"] or "null") or {}
-    inputs = json.loads(signature.get("inputs") or "null")
+    inputs = signature.get("inputs")
     if not inputs:
         return "readiness", ""
     body = tensor_question(inputs) if inputs[0]["type"] == "tensor" else column_question(inputs)

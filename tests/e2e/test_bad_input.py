@@ -1,0 +1,247 @@
+"""Bad input and broken neighbours: an error of its own, its documented exit status, nothing half-tagged."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.registry_server import free_port
+from runbake.errors import (
+    BasePlatformMissing,
+    ManifestNotFound,
+    NotPromoted,
+    RegistryUnreachable,
+    RunbakeError,
+    RunNotFound,
+    TagExists,
+    TrackingError,
+    Unproven,
+)
+from tests.e2e.world import ROOT, World, log_wine
+
+UNKNOWN = "f" * 32
+
+
+def assert_refused(
+    world: World, error: type[RunbakeError], *arguments: str, env: dict[str, str] | None = None
+) -> str:
+    """Run containerize, expect this error with its exit status, `error:`, `try:` and a failed image.json."""
+    said = world.run("containerize", *arguments, env=env)
+
+    assert said.status == error.exit_code, said.err
+    assert said.out == ""
+    assert "error: " in said.err
+    assert "try:   " in said.err
+    assert "Traceback" not in said.err
+    report = world.report()
+    assert (report["status"], report["error"]["kind"]) == ("failed", error.__name__)
+    return said.err
+
+
+def test_an_unknown_run(world: World) -> None:
+    """The message names the run."""
+    assert UNKNOWN in assert_refused(world, RunNotFound, UNKNOWN, "--repository", f"{world.registry}/bad")
+    assert world.tags("bad") == ()
+
+
+def test_a_run_that_nobody_promoted(world: World) -> None:
+    """It is refused with the way to promote it; --unpromoted builds it and records that."""
+    run = log_wine(world.mlflow_uri, promoted=False)
+    told = assert_refused(world, NotPromoted, run, "--repository", f"{world.registry}/unpromoted")
+    assert f"runbake promote {run}" in told.replace("runs:/", "")
+
+    world.done(
+        "containerize", run, "--unpromoted", "--repository", f"{world.registry}/unpromoted",
+        "--no-prove", "--allow-unproven",
+    )  # fmt: skip
+    assert world.report()["promotion"]["how"] == "unpromoted"
+
+
+def test_mlflow_is_down(world: World) -> None:
+    """Nothing listens: the message names the address, without waiting for minutes."""
+    started = time.monotonic()
+    told = assert_refused(
+        world, TrackingError, UNKNOWN, "--repository", f"{world.registry}/bad",
+        "--tracking-uri", f"http://127.0.0.1:{free_port()}",
+    )  # fmt: skip
+
+    assert "MLFLOW_TRACKING_URI" in told
+    assert time.monotonic() - started < 60
+
+
+def test_the_registry_is_down(world: World, wine_run: str) -> None:
+    """Nothing listens: the message names host and port."""
+    address = f"127.0.0.1:{free_port()}"
+    assert address in assert_refused(world, RegistryUnreachable, wine_run, "--repository", f"{address}/wine")
+
+
+def test_a_base_that_is_not_there(world: World, wine_run: str) -> None:
+    """The message names the base."""
+    base = f"{world.registry}/no-such-base:1"
+    assert "no-such-base" in assert_refused(
+        world, ManifestNotFound, wine_run, "--repository", f"{world.registry}/bad", "--base", base
+    )
+
+
+def test_a_base_without_the_platform(world: World, wine_run: str) -> None:
+    """The message lists the platforms that are there."""
+    told = assert_refused(
+        world,
+        BasePlatformMissing,
+        wine_run,
+        "--repository",
+        f"{world.registry}/bad",
+        "--platform",
+        "linux/arm64",
+    )
+    assert "linux/amd64" in told
+
+
+def test_no_engine_means_no_tag(world: World, wine_run: str) -> None:
+    """Without an engine the image is pushed by digest only, and the message says how to go on."""
+    told = assert_refused(
+        world, Unproven, wine_run, "--repository", f"{world.registry}/unproven",
+        env={"DOCKER_HOST": "unix:///nonexistent.sock"},
+    )  # fmt: skip
+
+    assert "--allow-unproven" in told
+    assert world.tags("unproven") == ()
+
+
+def test_a_taken_tag_is_moved_only_when_asked(world: World, wine_run: str, wine_image: str) -> None:
+    """Another image under the tag: refused before anything is sent; --move-tag moves it."""
+    other = log_wine(world.mlflow_uri, c=0.2)
+    common = ("--tag", "stable", "--repository", f"{world.registry}/taken", "--no-prove", "--allow-unproven")
+    world.done("containerize", wine_run, *common)
+    before = world.client().resolve("taken", "stable")
+
+    told = assert_refused(world, TagExists, other, *common)
+    assert str(before) in told
+    assert world.client().resolve("taken", "stable") == before
+
+    moved = world.done("containerize", other, *common, "--move-tag")
+    assert moved.out.strip().endswith(str(world.client().resolve("taken", "stable")))
+    world.done("containerize", other, *common)  # the same image under the same tag is no conflict
+
+
+def test_two_builds_of_one_run_at_once(world: World) -> None:
+    """Both end well with one digest under one tag."""
+    run = log_wine(world.mlflow_uri, c=0.3)
+    command = (
+        "containerize",
+        run,
+        "--repository",
+        f"{world.registry}/twice",
+        "--no-prove",
+        "--allow-unproven",
+    )
+    folders = [world.directory / name for name in ("one", "two")]
+    for folder in folders:
+        folder.mkdir()
+    processes = [
+        world.popen(*command, cwd=folder, env={"RUNBAKE_CACHE": str(folder / "cache")}) for folder in folders
+    ]
+    said = [process.communicate(timeout=200) for process in processes]
+
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert said[0][0] == said[1][0]
+    assert len(world.tags("twice")) == 1
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("stage", ["lock", "layers", "push"])
+def test_killed_at_any_moment_nothing_is_tagged_and_the_next_run_ends_it(
+    world: World, wine_run: str, end: signal.Signals, stage: str
+) -> None:
+    """Killed after a stage was told: no tag; the same command then finishes."""
+    name = f"killed-{stage}-{end.name.lower()}"
+    cache = world.directory / name
+    command = (
+        "containerize", wine_run, "--repository", f"{world.registry}/{name}", "--no-prove", "--allow-unproven",
+        "--no-bytecode", "--cache", str(cache),
+    )  # fmt: skip
+    with world.popen(*command) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.split()[:1] == [stage]:
+                process.send_signal(end)
+                break
+        process.communicate(timeout=60)
+    if process.returncode != 0:  # it may have been quicker than the signal
+        assert process.returncode in (-end, 130, 143)
+        tags = world.tags(name)
+        assert tags == () or stage == "push"
+    if end is not signal.SIGKILL:
+        assert not list(cache.glob("tmp-*"))
+
+    done = world.done(*command)
+    assert done.out.strip().endswith(str(world.client().resolve(name, f"run-{wine_run[:12]}")))
+
+
+@pytest.fixture
+def small_disk(world: World) -> Iterator[Path]:
+    """A file system of 8 MiB."""
+    target = world.directory / "small"
+    target.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "runbake-test", str(target)], check=True)
+    yield target
+    subprocess.run(["umount", str(target)], check=True)
+
+
+def test_a_full_disk_is_named(world: World, wine_run: str, small_disk: Path) -> None:
+    """The cache's device is full: exit status 74, the directory named, no tag."""
+    said = world.run(
+        "containerize", wine_run, "--repository", f"{world.registry}/full", "--no-prove", "--allow-unproven",
+        "--cache", str(small_disk),
+    )  # fmt: skip
+
+    assert said.status == 74, said.err
+    assert "no space left" in said.err
+    assert world.tags("full") == ()
+
+
+def test_the_registry_wants_credentials(world: World, wine_run: str, tmp_path: Path) -> None:
+    """Without credentials: exit status 52 and `docker login`; the right ones work and are told nowhere."""
+    import base64
+    import secrets
+
+    import bcrypt
+
+    from lab.registry_server import running_registry
+
+    password = secrets.token_hex(16)
+    hashed = bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
+    with running_registry(tmp_path / "registry", deadline_s=15, htpasswd=f"me:{hashed}") as address:
+        command = (
+            "containerize",
+            wine_run,
+            "--repository",
+            f"{address}/wine",
+            "--no-prove",
+            "--allow-unproven",
+        )
+        refused = world.run(*command)
+        assert (refused.status, f"docker login {address}" in refused.err) == (52, True), refused.err
+
+        config = tmp_path / "docker" / "config.json"
+        config.parent.mkdir()
+        auth = base64.b64encode(f"me:{password}".encode()).decode()
+        config.write_text(json.dumps({"auths": {address: {"auth": auth}}}))
+        done = world.done(*command, env={"DOCKER_CONFIG": str(config.parent)})
+
+    told = done.out + done.err + (world.directory / "image.json").read_text()
+    assert password not in told
+    assert auth not in told
+
+
+def test_the_readme_promises_these_exit_codes() -> None:
+    """Each error of this module is in the README's table."""
+    text = (ROOT / "README.md").read_text()
+    for error in (RunNotFound, NotPromoted, RegistryUnreachable, TagExists, Unproven):
+        assert f"| {error.exit_code} | `{error.__name__}`" in text

@@ -1,0 +1,194 @@
+"""The main job: a promoted run becomes a pushed, proven, running image that leads back to the run."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+import requests
+from sklearn.datasets import load_wine
+
+from runbake.image import Digest
+from runbake.tracking import Tracking
+from runbake_serving import contract
+from tests.e2e.world import ROOT, World, log_wine
+from tests.unit.samples import HOSTILE
+
+
+def test_the_last_line_is_the_image_and_the_story_is_on_stderr(world: World, wine_run: str) -> None:
+    """stdout holds one reference by digest; every stage is told on stderr."""
+    said = world.done("containerize", wine_run, "--repository", f"{world.registry}/story")
+
+    repository, _, digest = said.out.strip().partition("@")
+    assert (repository, Digest(digest).hex) == (f"{world.registry}/story", digest[7:])
+    stages = [line.split()[0] for line in said.err.splitlines() if line.startswith("  ")]
+    assert stages == ["run", "model", "base", "lock", "layers", "push", "prove", "tag", "record"]
+    assert world.tags("story") == (f"run-{wine_run[:12]}",)
+
+
+def test_image_json_hands_over_everything(world: World, wine_run: str) -> None:
+    """The document for the next stage names digest, tags, layers, proof and what was sent."""
+    said = world.done(
+        "containerize", wine_run, "--repository", f"{world.registry}/report", "--tag", "a", "--tag", "b"
+    )
+
+    report = world.report()
+    assert report["status"] == "done"
+    assert report["run"] == wine_run
+    assert report["reference"] == said.out.strip()
+    assert report["tags"] == [f"{world.registry}/report:a", f"{world.registry}/report:b"]
+    assert report["proofs"][0]["kind"] == "example"
+    assert report["proofs"][0]["reference"].startswith("mlflow-skinny ")
+    assert {layer["name"] for layer in report["platforms"][0]["layers"]} >= {
+        "numpy",
+        "runtime",
+        "model",
+        "provenance",
+    }
+
+
+def test_the_image_answers_as_production_runs_it(world: World, wine_image: str) -> None:
+    """Read-only, non-root, without capabilities: it predicts, and its headers name the run."""
+    data = load_wine(as_frame=True)
+    with world.popen("run", wine_image) as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            body = {"dataframe_split": json.loads(data.data.head(5).to_json(orient="split"))}
+            answer = requests.post(f"{url}/invocations", json=body, timeout=30)
+            traced = world.done("trace", url, "--json")
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
+
+    assert answer.json() == {"predictions": ["class_0"] * 5}
+    report = json.loads(traced.out)
+    assert answer.headers[contract.HEADER_RUN_ID] == report["run"]
+
+
+def test_trace_leads_from_everything_to_the_run(world: World, wine_run: str, wine_image: str) -> None:
+    """By digest, by tag, from the run itself; with parameters, data and the address of the run's page."""
+    by_digest = world.done("trace", wine_image).out
+    by_tag = world.done("trace", f"{world.registry}/wine:run-{wine_run[:12]}").out
+    forward = world.done("trace", wine_run).out
+
+    for told in (by_digest, by_tag):
+        assert wine_run in told
+        assert "C=0.5" in told
+        assert "accuracy=" in told
+        assert f"{world.mlflow_uri}/#/experiments/" in told
+    assert wine_image in forward
+
+
+def test_trace_works_when_mlflow_is_gone(world: World, wine_run: str, wine_image: str) -> None:
+    """What the image carries is enough; that MLflow does not answer is a note, not an error."""
+    said = world.done("trace", wine_image, "--tracking-uri", "http://127.0.0.1:9")
+
+    assert wine_run in said.out
+    assert "note:" in said.err
+
+
+def test_the_same_run_gives_the_same_digest_and_sends_nothing(
+    world: World, wine_run: str, wine_image: str
+) -> None:
+    """Another cache, umask and time zone: the same digest; all blobs are there already."""
+    other = {"RUNBAKE_CACHE": str(world.directory / "other-cache"), "TZ": "Asia/Kathmandu"}
+    command = [
+        "containerize",
+        wine_run,
+        "--repository",
+        f"{world.registry}/wine",
+        "--no-prove",
+        "--allow-unproven",
+    ]
+    process = subprocess.run(
+        ["sh", "-c", 'umask 077; exec "$@"', "sh", "python", "-m", "runbake", *command],
+        env={**world.environment, **other, "PATH": f"{ROOT / '.venv' / 'bin'}:{world.environment['PATH']}"},
+        cwd=world.directory,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.strip() == wine_image
+    assert world.report()["transfer"]["sent"] == 0
+
+
+def test_a_retrained_model_sends_its_own_layers_only(world: World, wine_image: str) -> None:
+    """Of a new run in the same environment, the model, the label file and the config travel."""
+    again = log_wine(world.mlflow_uri, c=0.1)
+    world.done(
+        "containerize", again, "--repository", f"{world.registry}/wine", "--no-prove", "--allow-unproven"
+    )
+
+    transfer, platform = world.report()["transfer"], world.report()["platforms"][0]
+    sizes = {layer["name"]: layer["size"] for layer in platform["layers"]}
+    assert transfer["sent"] == 3, "model, provenance, config"
+    assert transfer["sentBytes"] < sizes["model"] + sizes["provenance"] + 100_000
+    assert world.report()["digest"] != wine_image.partition("@")[2]
+
+
+def test_the_run_remembers_its_image(world: World, wine_run: str, wine_image: str) -> None:
+    """The run carries the reference and the tags."""
+    stops = dict(Tracking(world.mlflow_uri).stops_of(wine_run))
+
+    assert stops["runbake.image"].startswith(f"{world.registry}/")
+    assert stops["runbake.image.tags"]
+
+
+def test_prove_works_later(world: World, wine_run: str, wine_image: str) -> None:
+    """An image in a registry is enough to prove it again, from its own label file."""
+    said = world.done("prove", wine_image)
+
+    assert said.out.split() == [wine_image.partition("@")[2], "linux/amd64", "example"]
+
+
+def test_hostile_text_in_a_run_stays_text(world: World) -> None:
+    """Quotes, line breaks, markup and 100 kB in tags and parameters break nothing and execute nothing."""
+    run = log_wine(
+        world.mlflow_uri,
+        tags={"mlflow.runName": HOSTILE, "mlflow.source.git.commit": HOSTILE, "note": "x" * 5000},
+        hostile=HOSTILE,
+    )
+    said = world.done("containerize", run, "--repository", f"{world.registry}/hostile")
+    told = world.done("trace", said.out.strip())
+
+    assert "\x1b" not in said.err + told.out
+    assert f"label file  {world.report()['platforms'][0]['provenance']}" in told.out
+    assert not Path("/tmp/x").exists()  # what HOSTILE would touch
+
+
+@pytest.mark.parametrize("image_format", ["oci", "docker"])
+def test_files_in_place_of_a_push(world: World, wine_run: str, tmp_path: Path, image_format: str) -> None:
+    """An OCI layout and an archive are written without any registry of ours; skopeo reads both."""
+    layout, archive = tmp_path / "layout", tmp_path / "image.tar"
+    said = world.done(
+        "containerize", wine_run, "--output", str(layout), "--output", str(archive), "--format", image_format
+    )
+
+    digest = said.out.strip()
+    inspected = json.loads(
+        subprocess.run(["skopeo", "inspect", f"oci:{layout}"], capture_output=True, check=True).stdout
+    )
+    assert inspected["Digest"] == digest
+    assert inspected["Labels"][contract.LABEL_RUN_ID] == wine_run
+    with tarfile.open(archive) as found:
+        assert f"blobs/sha256/{digest[7:]}" in found.getnames()
+
+
+def test_dry_run_writes_nothing(world: World, tmp_path: Path) -> None:
+    """The plan is JSON with the base by digest; neither registry nor run is touched."""
+    run = log_wine(world.mlflow_uri, c=0.7)
+    said = world.done("containerize", run, "--repository", f"{world.registry}/dry", "--dry-run", cwd=tmp_path)
+
+    plan = json.loads(said.out)
+    assert plan["run"] == run
+    assert plan["platforms"][0]["base"] == world.base
+    assert world.tags("dry") == ()
+    assert list(tmp_path.iterdir()) == []
+    assert Tracking(world.mlflow_uri).stops_of(run) == ()
