@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from runbake_serving.enforcement import REFUSALS, value_as
+from runbake_serving.enforcement import REFUSALS, nested_as, value_as
 from runbake_serving.errors import InvalidRequest
 from runbake_serving.signature import (
     Anything,
@@ -76,8 +76,7 @@ def _cast_column(values: pd.Series, spec: Spec) -> pd.Series:
         return values
     if isinstance(spec.type, Scalar):
         return _cast_scalars(values, spec.type)
-    kind = spec.type
-    return values.map(lambda value: value_as(value, kind, required=spec.required))
+    return nested_as(values, spec.type, required=spec.required, name=_title(spec))
 
 
 def _cast_scalars(values: pd.Series, scalar: Scalar) -> pd.Series:
@@ -88,7 +87,19 @@ def _cast_scalars(values: pd.Series, scalar: Scalar) -> pd.Series:
         return moments.dt.as_unit("ns") if pd.api.types.is_datetime64_any_dtype(moments) else moments
     if scalar is Scalar.STRING and isinstance(values.dtype, pd.StringDtype):
         return values
+    if scalar in (Scalar.INTEGER, Scalar.LONG):
+        _check_range(values, scalar)
     return values.astype(scalar.pandas)
+
+
+def _check_range(values: pd.Series, scalar: Scalar) -> None:
+    # pandas wraps what is out of range around without a word, and so does MLflow: 2**40 became 0.
+    if values.dtype.kind not in "iuf":
+        return
+    limits = np.iinfo(scalar.numpy)
+    # As a float the largest long rounds up to 2**63, which does not fit.
+    if bool(((values < limits.min) | (values >= float(limits.max) + 1)).any()):
+        raise OverflowError
 
 
 def _cast_tensor_column(values: pd.Series, tensor: Tensor) -> pd.Series:

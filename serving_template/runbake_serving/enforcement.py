@@ -129,13 +129,22 @@ def _column(values: pd.Series, column: Column) -> pd.Series:
     try:
         if isinstance(column.type, Scalar):
             return series_as(values, column.type, name)
-        return pd.Series(
-            [value_as(value, column.type, required=column.required) for value in values],
-            index=values.index,
-            name=values.name,
-        )
+        return nested_as(values, column.type, required=column.required, name=name)
     except REFUSALS as error:
         raise SchemaMismatch(f"{name} does not fit the type of the signature") from error
+
+
+def nested_as(values: pd.Series, type_: Type, *, required: bool, name: str) -> pd.Series:
+    """A column whose values are arrays, objects or maps, each of this type; `name` is for the message.
+
+    Raises:
+        SchemaMismatch: a value is not of that type.
+    """
+    try:
+        checked = [value_as(value, type_, required=required) for value in values]
+    except SchemaMismatch as error:
+        raise SchemaMismatch(f"{name}: {error}") from error
+    return pd.Series(checked, index=values.index, name=values.name)
 
 
 def series_as(values: pd.Series, scalar: Scalar, name: str = "the data") -> pd.Series:

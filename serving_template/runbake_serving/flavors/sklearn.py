@@ -16,6 +16,7 @@ from __future__ import annotations
 import pickle
 import sys
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -136,13 +137,13 @@ def _estimator(path: Path, config: Mapping[str, Any]) -> Any:
         return loaders[kind]()
     except OSError as error:
         raise StartError(f"the model's file {path} cannot be read: {error.strerror}") from error
-    except (ImportError, AttributeError, ValueError, TypeError, LookupError, EOFError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError, LookupError, EOFError, RuntimeError) as error:
         raise StartError(
             f"the model's file {path.name} cannot be loaded: {type(error).__name__}: {str(error)[:300]}",
             hint="the environment must have the packages, in the versions, that the model was saved with",
         ) from error
-    except pickle.UnpicklingError as error:
-        raise StartError(f"the model's file {path.name} is damaged or not a pickle") from error
+    except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise StartError(f"the model's file {path.name} is damaged, or not in the format {kind!r}") from error
 
 
 def _from_skops(path: Path, trusted: Any) -> Any:

@@ -3,7 +3,8 @@
 JSON with exactly one of `dataframe_split`, `dataframe_records`, `instances`, `inputs`, and maybe `params`; or
 csv with a header line. Answers are equal to those of MLflow's own server, with these deviations, each in
 favour of the caller: content types in any case; csv in any charset, without a header line (`header=absent`),
-for tensors and for datetimes, which MLflow refuses; NaN and infinities are null.
+for tensors and for datetimes, which MLflow refuses; whole numbers out of range are refused, which MLflow
+wraps around; NaN and infinities are null.
 
 Source: mlflow/pyfunc/scoring_server/__init__.py, mlflow/utils/proto_json_utils.py of MLflow 3.17.
 """
@@ -86,10 +87,19 @@ def _table_array(form: str, value: Any, model: Model) -> TableArray | None:
     if not rows:
         return None
     try:
-        values = np.array(rows, dtype=dtype)
+        values = _array_of(rows, np.dtype(dtype))
     except REFUSALS:
         return None
-    return TableArray(values) if values.ndim == 2 and values.shape[1] == len(names) else None
+    fits = values is not None and values.ndim == 2 and values.shape[1] == len(names)
+    return TableArray(values) if fits else None
+
+
+def _array_of(rows: Any, dtype: np.dtype[Any]) -> Any:
+    if dtype.kind == "f":
+        return np.array(rows, dtype=dtype)
+    # Asked for whole numbers, numpy would cut fractions off and wrap large ones around.
+    values = np.array(rows)
+    return values.astype(dtype) if values.dtype.kind == "i" and dtype.itemsize == 8 else None
 
 
 def _rows_of_split(value: Any, names: list[str]) -> Any:

@@ -22,7 +22,7 @@ JSON = {"content-type": "application/json"}
 CSV = {"content-type": "text/csv"}
 
 
-def records_of(rows: Any) -> list[Any]:
+def records_of(rows: Any) -> Any:
     """Rows as JSON has them: objects for a table, lists for an array; gaps are null."""
     if isinstance(rows, np.ndarray):
         return rows.tolist()
@@ -77,7 +77,7 @@ def compare(served: Served, body: str | bytes, headers: dict[str, str] = JSON) -
         else:
             assert 400 <= ours.status_code < 500, ours.text
             assert set(ours.json()) == {"error_code", "message", "request_id"}
-    return theirs.status_code
+    return int(theirs.status_code)
 
 
 @pytest.mark.parametrize("form", ["dataframe_split", "dataframe_records", "instances", "inputs"])
@@ -214,7 +214,7 @@ def test_csv_that_mlflow_refuses(served: Callable[[str], Served], name: str) -> 
 
 def content_type(client: TestClient, value: str, body: str | bytes) -> int:
     """The status of this body under this content type."""
-    return client.post("/invocations", content=body, headers={"content-type": value}).status_code
+    return int(client.post("/invocations", content=body, headers={"content-type": value}).status_code)
 
 
 def test_content_types(served: Callable[[str], Served]) -> None:

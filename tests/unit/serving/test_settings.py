@@ -1,0 +1,102 @@
+"""Settings come from the variables handed over, and a misspelt one is an error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runbake_serving import contract
+from runbake_serving.cpu import cpus_allowed
+from runbake_serving.errors import StartError
+from runbake_serving.settings import Settings, settings_of, workers_of
+
+
+def test_nothing_set_is_the_defaults() -> None:
+    """Variables of others are not looked at, and empty ones count as not given."""
+    assert settings_of({"PATH": "/bin", "RUNBAKE_PORT": "", "runbake_port": "1"}) == Settings()
+
+
+def test_every_setting_is_read() -> None:
+    """Each variable of the contract reaches its field."""
+    values = {
+        contract.ENV_MODEL_ROOT: "/m",
+        contract.ENV_PROVENANCE: "/p",
+        contract.ENV_HOST: "::1",
+        contract.ENV_PORT: "81",
+        contract.ENV_UDS: "/s",
+        contract.ENV_WORKERS: "3",
+        contract.ENV_THREADS: "2",
+        contract.ENV_GRACE_S: "0",
+        contract.ENV_BODY_LIMIT: "10",
+        contract.ENV_DATAFRAME_PATH: "ALWAYS",
+        contract.ENV_PAGE: "off",
+    }
+    assert set(values) == set(contract.SETTINGS)
+    assert settings_of(values) == Settings(
+        model_root=Path("/m"),
+        provenance_file=Path("/p"),
+        host="::1",
+        port=81,
+        uds=Path("/s"),
+        workers=3,
+        threads=2,
+        grace_s=0,
+        body_limit_bytes=10,
+        always_dataframe=True,
+        page=False,
+    )
+
+
+def test_every_fault_is_named_at_once() -> None:
+    """An unknown name gets the nearest known one, and values out of range are named with it."""
+    with pytest.raises(StartError) as caught:
+        settings_of({"RUNBAKE_WORKER": "1", "RUNBAKE_PORT": "70000", "RUNBAKE_PAGE": "maybe"})
+    message = str(caught.value)
+    assert "RUNBAKE_WORKER (did you mean RUNBAKE_WORKERS?)" in message
+    assert "RUNBAKE_PORT" in message
+    assert "RUNBAKE_PAGE" in message
+
+
+def test_a_kubernetes_service_is_recognised() -> None:
+    """RUNBAKE_PORT=tcp://… comes from a Service called runbake, and the error says so."""
+    with pytest.raises(StartError, match="enableServiceLinks"):
+        settings_of({"RUNBAKE_PORT": "tcp://10.0.0.1:80"})
+
+
+@given(st.sampled_from(contract.SETTINGS), st.text())
+def test_any_text_is_settings_or_an_error(name: str, value: str) -> None:
+    """No value of any variable raises anything but StartError."""
+    try:
+        settings = settings_of({name: value})
+    except StartError:
+        return
+    assert isinstance(settings, Settings)
+
+
+@pytest.mark.parametrize(
+    ("set_to", "most", "cpus", "expected"),
+    [(None, None, 0.5, 1), (None, None, 2.9, 2), (None, None, 64, 4), (None, 1, 64, 1), (9, None, 2, 9)],
+)
+def test_workers(set_to: int | None, most: int | None, cpus: float, expected: int) -> None:
+    """As set, else one for each whole CPU up to four, and never more than the flavor allows."""
+    assert workers_of(Settings(workers=set_to), most=most, cpus=cpus) == expected
+
+
+def test_cpu_quota_of_either_cgroup_version(tmp_path: Path) -> None:
+    """A quota below the affinity counts; `max`, -1 and no file at all are no quota."""
+    unlimited = cpus_allowed(tmp_path)
+    assert unlimited >= 1
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert cpus_allowed(tmp_path) == unlimited
+    (tmp_path / "cpu.max").write_text("50000 100000\n")
+    assert cpus_allowed(tmp_path) == 0.5
+    (tmp_path / "cpu.max").unlink()
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("-1\n")
+    assert cpus_allowed(tmp_path) == unlimited
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("25000\n")
+    assert cpus_allowed(tmp_path) == 0.25
