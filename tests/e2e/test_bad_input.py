@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import secrets
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import bcrypt
 import pytest
 
-from lab.registry_server import free_port
+from lab.registry_server import free_port, running_registry
 from runbake.errors import (
     BasePlatformMissing,
     ManifestNotFound,
@@ -163,8 +166,8 @@ def test_killed_at_any_moment_nothing_is_tagged_and_the_next_run_ends_it(
     name = f"killed-{stage}-{end.name.lower()}"
     cache = world.directory / name
     command = (
-        "containerize", wine_run, "--repository", f"{world.registry}/{name}", "--no-prove", "--allow-unproven",
-        "--no-bytecode", "--cache", str(cache),
+        "containerize", wine_run, "--repository", f"{world.registry}/{name}", "--cache", str(cache),
+        "--no-prove", "--allow-unproven", "--no-bytecode",
     )  # fmt: skip
     with world.popen(*command) as process:
         assert process.stderr is not None
@@ -208,13 +211,6 @@ def test_a_full_disk_is_named(world: World, wine_run: str, small_disk: Path) -> 
 
 def test_the_registry_wants_credentials(world: World, wine_run: str, tmp_path: Path) -> None:
     """Without credentials: exit status 52 and `docker login`; the right ones work and are told nowhere."""
-    import base64
-    import secrets
-
-    import bcrypt
-
-    from lab.registry_server import running_registry
-
     password = secrets.token_hex(16)
     hashed = bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
     with running_registry(tmp_path / "registry", deadline_s=15, htpasswd=f"me:{hashed}") as address:
