@@ -193,8 +193,8 @@ def _basic(found: Credentials) -> HTTPBasicAuth:
 def _challenges(header: str) -> dict[str, dict[str, str | None]]:
     """The challenges of a WWW-Authenticate header, by scheme in lower case."""
     found = list(_CHALLENGE.finditer(header))
-    ends = [match.start() for match in found[1:]] + [len(header)]
+    ends = [*(match.start() for match in found), len(header)][1:]
     return {
         match[1].lower(): parse_dict_header(header[match.end() : end])  # type: ignore[no-untyped-call]
-        for match, end in zip(found, ends, strict=True)
+        for match, end in zip(found, ends, strict=False)
     }

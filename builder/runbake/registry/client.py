@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import urljoin
 
 import requests
 
@@ -236,7 +235,8 @@ class Registry:
             asked.add(url)
             answer, body = self._document(name, url, headers, ok)
             yield answer, body
-            url = urljoin(answer.url, answer.links["next"]["url"]) if "next" in answer.links else ""
+            following = answer.links.get("next", {}).get("url", "")
+            url = self._transport.absolute(following, answer.url) if following else ""
 
     def _document(
         self, name: str, url: str, headers: dict[str, str], ok: tuple[int, ...] = (200,)

@@ -131,15 +131,15 @@ def _was_sent_elsewhere(response: requests.Response) -> bool:
 
 def _is_full(response: requests.Response) -> bool:
     return response.status_code == 507 or (
-        response.status_code >= 500 and _FULL.search(_text(response)) is not None
+        response.status_code >= 500 and _FULL.search(text_of(response)) is not None
     )
 
 
-def _text(response: requests.Response) -> str:
+def text_of(response: requests.Response) -> str:
+    """An answer's body, "" where it broke off; reading it frees the connection."""
     try:
         return response.text
     except requests.RequestException:
-        # The answer broke off; its status says enough.
         return ""
 
 
@@ -169,7 +169,7 @@ def _codes(response: requests.Response) -> set[str]:
 def _told(response: requests.Response) -> str:
     errors = _errors(response)
     told = "; ".join(f"{error.get('code', '')} {error.get('message', '')}".strip() for error in errors)
-    told = " ".join((told or _text(response)).split())
+    told = " ".join((told or text_of(response)).split())
     return f": {told[:_SHOWN]}" if told else ""
 
 

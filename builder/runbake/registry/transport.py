@@ -23,7 +23,14 @@ from tenacity import (
 from runbake.errors import DigestMismatch, RegistryError
 from runbake.registry.auth import Authenticator, NoAuth
 from runbake.registry.credentials import Credentials
-from runbake.registry.failure import Temporary, failure_of, is_permanent, redacted_url, unreachable
+from runbake.registry.failure import (
+    Temporary,
+    failure_of,
+    is_permanent,
+    redacted_url,
+    text_of,
+    unreachable,
+)
 from runbake.registry.session import Session
 
 _log = logging.getLogger(__name__)
@@ -198,16 +205,21 @@ class Transport:
             Temporary: another attempt may go better.
             RegistryAuthError, ManifestNotFound, RegistryError: it will not.
         """
-        absolute = self._absolute(url)
+        absolute = self.absolute(url)
         response = self._authenticated(method, absolute, scope, dict(headers or {}), body, stream)
         if response.status_code not in ok:
             with response:
                 raise failure_of(method, response, self.host)
         return response
 
-    def _absolute(self, url: str) -> str:
+    def absolute(self, url: str, base: str = "") -> str:
+        """The address that a registry names, relative to `base` or to itself.
+
+        Raises:
+            RegistryError: it is malformed.
+        """
         try:
-            absolute = urljoin(self._base_url, url)
+            absolute = urljoin(base or self._base_url, url)
             ours, theirs = urlsplit(self._base_url), urlsplit(absolute)
         except ValueError as error:
             raise RegistryError(f"{self.host} answered with a malformed address") from error
@@ -230,9 +242,9 @@ class Transport:
             # A redirect's target is another host, whose challenge must not be met with our credentials.
             if response.status_code != 401 or not self._ours(response.url):
                 return response
+            text_of(response)
             if not self._authenticator.answer(response, scope, auth):
                 return response
-            response.close()
         return self._sent(method, url, scope, headers, body, stream)[0]
 
     def _ours(self, url: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Literal
-from urllib.parse import urlencode, urljoin
+from urllib.parse import urlencode
 
 import requests
 
@@ -127,7 +127,7 @@ class Upload:
         location = started.headers.get("Location", "")
         if not location:
             raise RegistryError(f"the registry gave no address to send a blob of {self._name} to")
-        url = urljoin(started.url, location)
+        url = self._transport.absolute(location, started.url)
         return f"{url}{'&' if '?' in url else '?'}{urlencode({'digest': self._blob.digest})}"
 
 
