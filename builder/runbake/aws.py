@@ -38,7 +38,9 @@ def ecr_password(host: str, region: str) -> str:
             hint="pip install 'runbake[aws]', or configure docker-credential-ecr-login",
         ) from error
     try:
-        answer = boto3.client("ecr", region_name=region).get_authorization_token()
+        # A session of its own: boto3's default one may not be made by two threads at once.
+        client = boto3.session.Session().client("ecr", region_name=region)
+        answer = client.get_authorization_token()
     except (BotoCoreError, ClientError) as error:
         raise RegistryAuthError(
             f"AWS gave no login for {host}: {error}",

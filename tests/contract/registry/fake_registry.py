@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -367,9 +368,11 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def running_fake(world: World) -> Iterator[str]:
+def running_fake(world: World, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """`127.0.0.1:PORT` of a registry that behaves as `world` says."""
     server = _Server(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     server.world = world  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

@@ -113,6 +113,28 @@ def test_full_disk_is_named(client: Registry, world: World, naps: Naps, act: Act
     assert naps.taken == []
 
 
+class Zeros(io.RawIOBase):
+    """A file without an end."""
+
+    def read(self, size: int = -1) -> bytes:
+        return bytes(size)
+
+
+def test_length_of_a_huge_blob(client: Registry, world: World) -> None:
+    """A blob of 5 GB is announced with its whole length, and a refusal at its beginning ends it at once."""
+    lengths: list[str | None] = []
+
+    def look(handler: Handler) -> None:
+        lengths.append(handler.headers.get("Content-Length"))
+        handler.answer(507)
+
+    world.on("PUT", UPLOAD, look)
+    huge = Blob(digest=Digest.of(b"huge"), size_bytes=5 << 30, open=Zeros)
+    with pytest.raises(RegistryError, match="disk is full"):
+        client.push_blob("a/b", huge)
+    assert lengths == [str(5 << 30)]
+
+
 def test_proxy_limit_is_named(client: Registry, world: World) -> None:
     """A proxy that takes no large bodies is named as the cause."""
     world.on("PUT", UPLOAD, answers(413))
