@@ -158,6 +158,7 @@ def _labels(
     source: Mapping[str, str] = dict(run.source_tags)
     values = {
         "org.opencontainers.image.created": rfc3339(run.end_time_ms),
+        "org.opencontainers.image.description": f"MLflow model of run {run.run_id}, served by runbake",
         "org.opencontainers.image.title": run.registered_name or run.model_name,
         "org.opencontainers.image.version": run.registered_version,
         "org.opencontainers.image.base.digest": base.digest,

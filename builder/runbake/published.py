@@ -46,6 +46,14 @@ def read_published(ref: ImageRef, registry: Registry, *, platform: str = "") -> 
         TraceError: the image was not made by runbake, or its label file does not match its label.
     """
     top = registry.fetch_manifest(ref.name, str(ref.digest or ref.tag or "latest"))
+    try:
+        return _read(ref, top, registry, platform)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, tarfile.TarError) as error:
+        # Whoever can push there writes these documents; none of them may end in a traceback.
+        raise TraceError(f"{ref} is not an image of runbake: {error!r}"[:500]) from error
+
+
+def _read(ref: ImageRef, top: Manifest, registry: Registry, platform: str) -> Published:
     manifest = _of_platform(ref, top, registry, platform)
     document = json.loads(manifest.body)
     config = json.loads(_small(registry, ref, document["config"]))

@@ -85,10 +85,10 @@ def credential_source() -> CredentialSource:
     return CredentialSource(Path(directory) / "config.json")
 
 
-def open_registries(insecure: bool = False) -> Callable[[str], Registry]:
+def open_registries() -> Callable[[str], Registry]:
     """One client for each host, made when it is first asked for."""
     credentials = credential_source()
-    return cache(lambda host: Registry(host, credentials=credentials, insecure=insecure or None))
+    return cache(lambda host: Registry(host, credentials=credentials))
 
 
 def open_engine() -> Engine:
@@ -101,6 +101,8 @@ def engine_auth(host: str) -> Mapping[str, str] | None:
     found = credential_source().credentials_for(host)
     if found is None:
         return None
+    if found.identity_token:
+        return {"identitytoken": found.password.reveal()}
     return {"username": found.username, "password": found.password.reveal()}
 
 

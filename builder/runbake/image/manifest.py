@@ -74,11 +74,12 @@ def compression_of(media_type: str) -> Compression:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseParts:
-    """What an image takes over from its base: layers, history and environment."""
+    """What an image takes over from its base, as a Docker build would."""
 
     layers: tuple[Layer, ...]
     history: tuple[str, ...]  # each entry as canonical JSON text
     env: tuple[str, ...]  # NAME=value
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +155,7 @@ def config_of(
             "Entrypoint": list(runtime.entrypoint),
             "Env": _merged_env(base.env, runtime.env),
             "ExposedPorts": {f"{runtime.port}/tcp": {}},
-            "Labels": dict(labels),
+            "Labels": {**dict(base.labels), **labels},
             "StopSignal": "SIGTERM",
             "User": runtime.user,
             "WorkingDir": "/",

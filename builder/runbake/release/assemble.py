@@ -155,6 +155,7 @@ def _base_parts(base: Base, plan: Plan, doors: Doors) -> BaseParts:
         ),
         history=tuple(canonical_json(entry).decode() for entry in _history_of(config, len(base.layers))),
         env=tuple(f"{name}={value}" for name, value in base.env),
+        labels=tuple(sorted(((config.get("config") or {}).get("Labels") or {}).items())),
     )
 
 

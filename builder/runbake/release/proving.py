@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,13 +51,15 @@ class Prover:
             LockError: mlflow-skinny of the model's version does not fit the lock.
         """
         with self.story.step("prove") as step, self.store.scratch() as scratch:
-            question = Question(
-                signature_json=subject.signature_json,
-                tolerance=flavors.by_name(subject.flavor).tolerance,
-                reference=self._reference(subject, scratch),
-            )
-            repository, host = subject.ref.repository, subject.ref.host
-            image = self.engine.pull(repository, subject.digest, self.engine_auth(host))
+            with ThreadPoolExecutor(1) as pool:
+                repository, auth = subject.ref.repository, self.engine_auth(subject.ref.host)
+                pulling = pool.submit(self.engine.pull, repository, subject.digest, auth)
+                question = Question(
+                    signature_json=subject.signature_json,
+                    tolerance=flavors.by_name(subject.flavor).tolerance,
+                    reference=self._reference(subject, scratch),
+                )
+                image = pulling.result()
             proof = prove(self.engine, image, subject.platform, question)
             step.say(f"{subject.platform}: {_described(proof)}")
         return proof

@@ -53,6 +53,7 @@ class Engine:
 
     def __init__(self, client: docker.DockerClient) -> None:
         self._client = client
+        self._temporary: dict[str, Container] = {}
 
     @classmethod
     def connect(cls, environment: Mapping[str, str]) -> Engine:
@@ -126,11 +127,21 @@ class Engine:
         """A created container, removed with force at the end whatever happens."""
         with _translated(f"create a container of {image}"):
             made = self._client.containers.create(image, **options)
+        self._temporary[str(made.id)] = made
         try:
             yield RunningContainer(made)
         finally:
+            self._remove(made)
+
+    def _remove(self, made: Container) -> None:
+        if self._temporary.pop(str(made.id), None) is not None:
             with _translated(f"remove container {made.short_id}"):
                 made.remove(force=True, v=True)
+
+    def remove_temporary(self) -> None:
+        """Remove every container of `container` now, so that threads that wait for one stop waiting."""
+        for made in list(self._temporary.values()):
+            self._remove(made)
 
     def run_detached(self, image: str, **options: Any) -> RunningContainer:
         """Start a container that outlives this process."""

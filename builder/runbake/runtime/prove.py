@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -21,7 +22,6 @@ from runbake_serving import contract
 
 READY_WITHIN_S = 120.0
 REFERENCE_ROOT = "opt/runbake/reference"
-_REQUEST = f"{REFERENCE_ROOT}/request.json"
 _SHOWN = 5
 HARDENED: dict[str, Any] = {
     "cap_drop": ["ALL"],
@@ -36,8 +36,7 @@ HARDENED: dict[str, Any] = {
 class Question:
     """What a proof asks and how it judges.
 
-    `reference` are the files of mlflow-skinny and what it needs, under `REFERENCE_ROOT`; () leaves out the
-    comparison with MLflow.
+    `reference` are the files of mlflow-skinny and what it needs, under `REFERENCE_ROOT`.
     """
 
     signature_json: str
@@ -50,7 +49,7 @@ class Proof:
     """What was asked of an image on one platform, and that it answered well.
 
     `kind` is "example" (the run's own), "signature" (a row made from it) or "readiness" (nothing to ask).
-    `reference` names the MLflow that gave the same answer, "" where none was asked.
+    `reference` names the MLflow that gave the same answer, "" where there was nothing to ask.
     """
 
     platform: str
@@ -78,56 +77,87 @@ def prove(engine: Engine, image: str, platform: str, question: Question) -> Proo
             own DataFrame path; the message has the first differences or the end of the log.
         EngineError: the engine failed.
     """
-    report = _probe(engine, image, question)
-    reference = ""
-    if report.get("request"):
+    with ThreadPoolExecutor(2) as pool:  # two containers that know nothing of each other
+        probing = pool.submit(_probe, engine, image, question)
+        asking = pool.submit(_ask_reference, engine, image, question)
+        try:
+            report, said = probing.result(), asking.result()
+        except BaseException:
+            engine.remove_temporary()  # else leaving the pool would wait for the other container's end
+            raise
+    if report["request"]:
         _check_status(image, report)
         answer = _parsed(image, "the server", report["answer"])
         _check_dataframe_path(image, report, answer, question.tolerance)
-        if question.reference:
-            reference = _check_reference(engine, image, report["request"], answer, question)
+        expected = _parsed(image, "mlflow.pyfunc", said["answer"])
+        _check_equal(image, f"mlflow.pyfunc {said['mlflow']}", expected, answer, question.tolerance)
     return Proof(
         platform=platform,
         image=image,
         kind=str(report["kind"]),
-        reference=reference,
+        reference=f"mlflow-skinny {said['mlflow']}" if report["request"] else "",
         ready_s=float(report["ready_s"]),
     )
 
 
-def _probe(engine: Engine, image: str, question: Question) -> dict[str, Any]:
-    interpreter = engine.entrypoint(image)[0]
-    environment = {
+def _environment(mode: str, question: Question) -> dict[str, str]:
+    return {
+        "PROBE_MODE": mode,
         "PROBE_MODEL": contract.MODEL_ROOT,
         "PROBE_PORT": str(contract.PORT),
         "PROBE_DEADLINE_S": str(READY_WITHIN_S),
         "PROBE_SIGNATURE": question.signature_json,
+        "PROBE_REFERENCE": f"/{REFERENCE_ROOT}",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "HOME": "/tmp",  # noqa: S108 -- the container's own
     }
+
+
+def _script() -> str:
+    return (files("runbake.runtime") / "_inside.py").read_text(encoding="utf-8")
+
+
+def _probe(engine: Engine, image: str, question: Question) -> dict[str, Any]:
+    command = [engine.entrypoint(image)[0], "-c", _script()]
     with engine.container(image, read_only=True, **HARDENED) as container:
         container.start()
-        done = container.execute(
-            [interpreter, "-c", _script("_prober.py")], environment, timeout_s=READY_WITHIN_S + 180
-        )
+        done = container.execute(command, _environment("probe", question), timeout_s=READY_WITHIN_S + 180)
         if done.exit_code != 0:
             raise ProofFailed(_story(f"the prober ended with {done.exit_code}", container, done))
         report: dict[str, Any] = json.loads(done.stdout)
         if not report["ready"]:
             raise ProofFailed(_story(f"not ready after {READY_WITHIN_S:.0f} s", container, done))
         if report.get("status", 200) >= 500:
-            raise ProofFailed(
-                _story(f"answered {report['status']}: {report['answer'][:500]}", container, done)
-            )
+            problem = f"answered {report['status']}: {report['answer'][:500]}"
+            raise ProofFailed(_story(problem, container, done))
     return report
+
+
+def _ask_reference(engine: Engine, image: str, question: Question) -> dict[str, Any]:
+    with engine.container(
+        image,
+        entrypoint=[engine.entrypoint(image)[0], "-c", _script()],
+        command=[],
+        environment=_environment("reference", question),
+        **HARDENED,
+    ) as container:
+        with open_tar(question.reference) as tar:
+            container.put(tar)
+        container.start()
+        if code := container.wait(timeout_s=300):
+            raise ProofFailed(
+                f"mlflow.pyfunc cannot answer the example in {image} (exit {code}):\n"
+                + container.logs(tail=20),
+                hint="the model's requirements may lack something that it needs to load",
+            )
+        said: dict[str, Any] = json.loads(container.logs(stderr=False).splitlines()[-1])
+    return said
 
 
 def _story(problem: str, container: RunningContainer, done: Executed) -> str:
     status, code = container.state()
     log = container.logs(tail=30)
     return f"{problem}; container {status} ({code})\n{done.stderr[-2000:]}{log[-4000:]}".rstrip()
-
-
-def _script(name: str) -> str:
-    return (files("runbake.runtime") / name).read_text()
 
 
 def _check_status(image: str, report: dict[str, Any]) -> None:
@@ -143,36 +173,6 @@ def _check_dataframe_path(image: str, report: dict[str, Any], answer: object, to
     if code != 0:
         raise ProofFailed(f"{image}: `predict` by the DataFrame path ended with {code}: {err}")
     _check_equal(image, "its own DataFrame path", _parsed(image, "predict", out), answer, tolerance)
-
-
-def _check_reference(engine: Engine, image: str, request: str, answer: object, question: Question) -> str:
-    interpreter = engine.entrypoint(image)[0]
-    entries = (*question.reference, FileEntry.of_bytes(_REQUEST, request.encode()))
-    with engine.container(
-        image,
-        entrypoint=[interpreter, "-c", _script("_reference.py")],
-        command=[],
-        environment={
-            "PROBE_MODEL": contract.MODEL_ROOT,
-            "PROBE_REFERENCE": f"/{REFERENCE_ROOT}",
-            "PROBE_REQUEST": f"/{_REQUEST}",
-            "HOME": "/tmp",  # noqa: S108 -- the container's own
-        },
-        **HARDENED,
-    ) as container:
-        with open_tar(entries) as tar:
-            container.put(tar)
-        container.start()
-        if code := container.wait(timeout_s=300):
-            raise ProofFailed(
-                f"mlflow.pyfunc cannot answer the example in {image} (exit {code}):\n"
-                + container.logs(tail=20),
-                hint="the model's requirements may lack something that it needs to load",
-            )
-        said = json.loads(container.logs(stderr=False).splitlines()[-1])
-    expected = _parsed(image, "mlflow.pyfunc", said["answer"])
-    _check_equal(image, f"mlflow.pyfunc {said['mlflow']}", expected, answer, question.tolerance)
-    return f"mlflow-skinny {said['mlflow']}"
 
 
 def _parsed(image: str, who: str, text: str) -> object:

@@ -1,6 +1,7 @@
-"""Runs inside the container, by `docker exec`: ask the server what the model's own example asks.
+"""Runs inside the image, sent to its interpreter as text; prints one JSON document.
 
-Standard library only, sent to the image's interpreter as text. Prints one JSON document.
+`probe` asks the running server what the model's own example asks, with the standard library only.
+`reference` lets MLflow itself answer, from mlflow-skinny in PROBE_REFERENCE, and imports nothing of runbake.
 """
 
 import http.client
@@ -10,11 +11,11 @@ import pathlib
 import subprocess
 import sys
 import time
+import warnings
 from typing import Any
 
 MODEL = pathlib.Path(os.environ["PROBE_MODEL"])
 PORT = int(os.environ["PROBE_PORT"])
-DEADLINE = time.monotonic() + float(os.environ["PROBE_DEADLINE_S"])
 SAMPLES = {
     "boolean": True,
     "integer": 1,
@@ -40,7 +41,8 @@ def ask(
 
 
 def wait_until_ready() -> bool:
-    while time.monotonic() < DEADLINE:
+    deadline = time.monotonic() + float(os.environ["PROBE_DEADLINE_S"])
+    while time.monotonic() < deadline:
         try:
             if ask("GET", "/ping", timeout=5.0)[0] == 200:
                 return True
@@ -100,17 +102,35 @@ def answer_by_dataframe(request: str) -> tuple[int, str, str]:
     )
 
 
-def main() -> None:
+def probe() -> dict[str, Any]:
     started = time.monotonic()
     report: dict[str, Any] = {"ready": wait_until_ready(), "ready_s": round(time.monotonic() - started, 3)}
     if report["ready"]:
         report["kind"], report["request"] = example()
         if report["request"]:
-            report["status"], report["answer"], report["headers"] = ask(
-                "POST", "/invocations", report["request"]
-            )
+            report["status"], report["answer"], _ = ask("POST", "/invocations", report["request"])
             report["dataframe"] = answer_by_dataframe(report["request"])
-    print(json.dumps(report))
+    return report
 
 
-main()
+def reference() -> dict[str, Any]:
+    kind, request = example()
+    if not request:
+        return {"kind": kind}
+    sys.path.append(os.environ["PROBE_REFERENCE"])
+    warnings.simplefilter("ignore")
+    import mlflow
+    from mlflow.pyfunc import load_model, scoring_server
+
+    model = load_model(str(MODEL))
+    schema = model.metadata.get_input_schema()  # type: ignore[no-untyped-call]
+    response = scoring_server.invocations(request, "application/json", model, schema)  # type: ignore[no-untyped-call]
+    return {
+        "kind": kind,
+        "mlflow": mlflow.__version__,
+        "status": response.status,
+        "answer": response.response,
+    }
+
+
+print(json.dumps({"probe": probe, "reference": reference}[os.environ["PROBE_MODE"]]()))
