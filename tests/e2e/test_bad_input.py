@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import bcrypt
+import docker
 import pytest
 
 from lab.registry_server import free_port, running_registry
@@ -19,6 +20,7 @@ from runbake.errors import (
     BasePlatformMissing,
     ManifestNotFound,
     NotPromoted,
+    ProofFailed,
     RegistryUnreachable,
     RunbakeError,
     RunNotFound,
@@ -26,6 +28,7 @@ from runbake.errors import (
     TrackingError,
     Unproven,
 )
+from runbake_serving import contract
 from tests.e2e.world import ROOT, World, log_wine
 
 UNKNOWN = "f" * 32
@@ -234,6 +237,25 @@ def test_the_registry_wants_credentials(world: World, wine_run: str, tmp_path: P
     told = done.out + done.err + (world.directory / "image.json").read_text()
     assert password not in told
     assert auth not in told
+
+
+def test_an_image_that_does_not_answer_its_example_gets_no_tag(world: World) -> None:
+    """The run's example lacks every column: exit status 62, no tag, and no container is left."""
+    run = log_wine(world.mlflow_uri, example="bad")
+    told = assert_refused(world, ProofFailed, run, "--repository", f"{world.registry}/wrong")
+
+    assert "answer" in told
+    assert world.tags("wrong") == ()
+    left = docker.from_env().containers.list(all=True, filters={"label": f"{contract.LABEL_RUN_ID}={run}"})
+    assert left == []
+
+
+def test_without_an_example_the_signature_makes_the_question(world: World) -> None:
+    """A run without an input example is proved by a row made from its signature."""
+    run = log_wine(world.mlflow_uri, example="none")
+    world.done("containerize", run, "--repository", f"{world.registry}/no-example")
+
+    assert world.report()["proofs"][0]["kind"] == "signature"
 
 
 def test_the_readme_promises_these_exit_codes() -> None:

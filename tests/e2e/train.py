@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -37,15 +39,25 @@ def train(wanted: dict[str, Any]) -> str:
         mlflow.log_params({"C": wanted["c"], **wanted["params"]})
         mlflow.log_metric("accuracy", float(model.score(inputs, frame["cultivar"])))
         mlflow.log_input(from_pandas(frame, name="wine", targets="cultivar"), context="training")
-        mlflow.sklearn.log_model(
+        logged = mlflow.sklearn.log_model(
             model,
             name="model",
             signature=infer_signature(inputs, model.predict(inputs)),
-            input_example=inputs.head(3),
+            input_example=inputs.head(3) if wanted["example"] == "good" else None,
             pip_requirements=["mlflow", "scikit-learn", "skops", "numpy", "pandas", "scipy"],
         )
+        if wanted["example"] == "bad":
+            log_bad_example(logged.model_id)
         mlflow.set_tags(wanted["tags"])
         return str(run.info.run_id)
+
+
+def log_bad_example(model_id: str) -> None:
+    """Give the model an example that lacks every column."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "serving_input_example.json")
+        path.write_text('{"dataframe_split": {"columns": ["none"], "data": [[1]]}}')
+        mlflow.MlflowClient().log_model_artifact(model_id, str(path))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from runbake.registry import CredentialSource, Registry
 
@@ -89,13 +89,20 @@ class World:
 
 
 def log_wine(
-    uri: str, *, promoted: bool = True, tags: Mapping[str, str] | None = None, c: float = 0.5, **params: str
+    uri: str,
+    *,
+    promoted: bool = True,
+    tags: Mapping[str, str] | None = None,
+    c: float = 0.5,
+    example: Literal["good", "bad", "none"] = "good",
+    **params: str,
 ) -> str:
     """Train and log a classifier of wines in a process of its own; its run id."""
     wanted = {
         "uri": uri,
         "c": c,
         "params": params,
+        "example": example,
         "tags": {**(PROMOTED if promoted else {}), **(tags or {})},
     }
     done = subprocess.run(

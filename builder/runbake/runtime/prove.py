@@ -81,12 +81,13 @@ def prove(engine: Engine, image: str, platform: str, question: Question) -> Proo
         probing = pool.submit(_probe, engine, image, question)
         asking = pool.submit(_ask_reference, engine, image, question)
         try:
-            report, said = probing.result(), asking.result()
+            report = probing.result()
+            _check_status(image, report)
+            said = asking.result()
         except BaseException:
             engine.remove_temporary()  # else leaving the pool would wait for the other container's end
             raise
     if report["request"]:
-        _check_status(image, report)
         answer = _parsed(image, "the server", report["answer"])
         _check_dataframe_path(image, report, answer, question.tolerance)
         expected = _parsed(image, "mlflow.pyfunc", said["answer"])
@@ -161,7 +162,7 @@ def _story(problem: str, container: RunningContainer, done: Executed) -> str:
 
 
 def _check_status(image: str, report: dict[str, Any]) -> None:
-    if report["status"] != 200:
+    if report.get("status", 200) != 200:
         raise ProofFailed(
             f"{image} answered {report['status']} to the run's {report['kind']}: {report['answer'][:500]}",
             hint="does mlflow.pyfunc answer it? the example is in serving_input_example.json of the model",
