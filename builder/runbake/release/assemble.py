@@ -225,8 +225,7 @@ class Workshop:
 
     def __init__(self, plan: Plan, platform: PlatformPlan, doors: Doors, scratch: Path) -> None:
         self.base = platform.base
-        self._plan, self._lock, self._doors, self._scratch = plan, platform.lock, doors, scratch
-        self._groups = platform.groups
+        self._plan, self._platform, self._doors, self._scratch = plan, platform, doors, scratch
         self._mutex = threading.Lock()
         self._installed: Installed | None = None
         self._interpreter: Interpreter | None = None
@@ -256,19 +255,33 @@ class Workshop:
     def _all(self) -> Installed:
         with self._mutex:
             if self._installed is None:
-                lacking = [group for group in self._groups if not self._doors.store.knows(self.recipe(group))]
-                wheels = [wheel for group in lacking or self._groups for wheel in group.wheels]
+                lacking = [
+                    group
+                    for group in self._platform.groups
+                    if not self._doors.store.knows(self.recipe(group))
+                ]
+                wheels = [wheel for group in lacking or self._platform.groups for wheel in group.wheels]
                 directory = self._scratch / "installed"
-                self._installed = install(wheels, lock=self._lock, directory=directory, uv=self._doors.uv)
+                self._installed = install(
+                    wheels, lock=self._platform.lock, directory=directory, uv=self._doors.uv
+                )
             return self._installed
 
     def _python(self) -> Interpreter:
         with self._mutex:
             if self._interpreter is None:
-                registry = self._doors.registry(self._plan.request.base.host)
-                cache = self._doors.store.root
-                self._interpreter = find_interpreter(self.base, registry, cache, self._doors.host)
+                self._interpreter = interpreter_of(self._plan, self._platform, self._doors)
             return self._interpreter
+
+
+def interpreter_of(plan: Plan, platform: PlatformPlan, doors: Doors) -> Interpreter:
+    """The base's own Python, as this machine can run it.
+
+    Raises:
+        BytecodeUnavailable: it cannot.
+    """
+    registry = doors.registry(plan.request.base.host)
+    return find_interpreter(platform.base, registry, doors.store.root, doors.host)
 
 
 def _wheel_tree(workshop: Workshop, group: WheelGroup) -> Tree:

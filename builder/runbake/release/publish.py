@@ -11,6 +11,7 @@ from runbake.environment import Lock, plan_wheel_groups
 from runbake.errors import EngineMissing, TagExists, Unproven
 from runbake.image import Blob, Digest, Image, Layer, write_archive, write_layout
 from runbake.registry import ImageRef, Registry
+from runbake.release.assemble import interpreter_of
 from runbake.release.plan import Plan, PlatformPlan, mebibytes
 from runbake.release.proving import Subject
 from runbake.release.request import Doors
@@ -123,7 +124,9 @@ def prove_platforms(plan: Plan, image: Image, doors: Doors) -> tuple[Proof, ...]
     for platform_plan, platform in zip(plan.platforms, image.platforms, strict=True):
         why_not = _why_not_here(plan, platform.platform, doors)
         if not why_not:
-            proofs.append(doors.prover().prove(_subject_of(plan, platform_plan, platform.descriptor.digest)))
+            proofs.append(
+                doors.prover().prove(_subject_of(plan, platform_plan, platform.descriptor.digest, doors))
+            )
         elif plan.request.allow_unproven or not plan.request.prove:
             doors.story.warn(f"{platform.platform} is unproven: {why_not}")
         else:
@@ -145,7 +148,7 @@ def _why_not_here(plan: Plan, platform: str, doors: Doors) -> str:
     return "" if platform.split("/")[:2] == runs.split("/") else f"the engine here runs {runs}"
 
 
-def _subject_of(plan: Plan, platform: PlatformPlan, digest: Digest) -> Subject:
+def _subject_of(plan: Plan, platform: PlatformPlan, digest: Digest, doors: Doors) -> Subject:
     repository = plan.request.repository
     assert repository is not None  # noqa: S101 -- `carry_out` proves what it pushed
     return Subject(
@@ -156,6 +159,7 @@ def _subject_of(plan: Plan, platform: PlatformPlan, digest: Digest) -> Subject:
         flavor=plan.served.flavor,
         mlflow_version=plan.model.mlflow_version,
         signature_json=plan.model.signature_json,
+        interpreter=interpreter_of(plan, platform, doors) if plan.request.bytecode else None,
     )
 
 

@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import Any
 
 from runbake.errors import ProofFailed
-from runbake.image import FileEntry, open_tar
+from runbake.image import Blob
 from runbake.runtime.compare import differences
 from runbake.runtime.engine import Engine, Executed, RunningContainer
 from runbake_serving import contract
@@ -36,12 +36,12 @@ HARDENED: dict[str, Any] = {
 class Question:
     """What a proof asks and how it judges.
 
-    `reference` are the files of mlflow-skinny and what it needs, under `REFERENCE_ROOT`.
+    `reference` is a tar of mlflow-skinny and what it needs, under `REFERENCE_ROOT`.
     """
 
     signature_json: str
     tolerance: float
-    reference: tuple[FileEntry, ...]
+    reference: Blob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +142,7 @@ def _ask_reference(engine: Engine, image: str, question: Question) -> dict[str, 
         environment=_environment("reference", question),
         **HARDENED,
     ) as container:
-        with open_tar(question.reference) as tar:
+        with question.reference.open() as tar:
             container.put(tar)
         container.start()
         if code := container.wait(timeout_s=300):
