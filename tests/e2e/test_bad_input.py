@@ -160,8 +160,15 @@ def test_two_builds_of_one_run_at_once(world: World) -> None:
     assert len(world.tags("twice")) == 1
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("stage", ["lock", "layers", "push"])
+QUICK = {("push", signal.SIGKILL), ("layers", signal.SIGTERM), ("lock", signal.SIGINT)}
+MOMENTS = [
+    pytest.param(stage, end, marks=[] if (stage, end) in QUICK else [pytest.mark.slow])
+    for stage in ("lock", "layers", "push")
+    for end in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+]
+
+
+@pytest.mark.parametrize(("stage", "end"), MOMENTS)
 def test_killed_at_any_moment_nothing_is_tagged_and_the_next_run_ends_it(
     world: World, wine_run: str, end: signal.Signals, stage: str
 ) -> None:
