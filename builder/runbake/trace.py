@@ -108,5 +108,11 @@ def chain_of_run(tracking: Tracking, run_id: str) -> Chain:
         RunNotFound: MLflow does not know the run.
     """
     links = [Link(stop="run", text=run_id)]
-    links += [Link(stop=tag.removeprefix("runbake."), text=value) for tag, value in tracking.stops_of(run_id)]
+    stops = dict.fromkeys((_stop(tag), value) for tag, value in tracking.stops_of(run_id))
+    links += [Link(stop=stop, text=value) for stop, value in stops]
     return Chain(links=tuple(links), run_id=run_id)
+
+
+def _stop(tag: str) -> str:
+    # runbake.image and runbake.image.<12 hex> are both images; runbake.promoted_at is a time.
+    return tag.split(".")[1].replace("_", " ")

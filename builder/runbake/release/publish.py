@@ -182,11 +182,10 @@ def record(plan: Plan, image: Image, doors: Doors) -> None:
     repository = plan.request.repository
     assert repository is not None  # noqa: S101 -- `carry_out` records what it tagged
     reference = f"{repository.repository}@{image.digest}"
+    # One tag for each image that the run became, and one that names the latest.
+    key = f"runbake.image.{Digest.of(reference.encode()).hex[:12]}"
     with doors.story.step("record") as step:
-        doors.tracking.record_image(
-            plan.run.run_id,
-            {"runbake.image": reference, "runbake.image.tags": ",".join(plan.tags)},
-        )
+        doors.tracking.record_image(plan.run.run_id, {"runbake.image": reference, key: reference})
         step.say("runbake.image on the run")
 
 
