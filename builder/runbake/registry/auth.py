@@ -16,12 +16,15 @@ from requests.auth import AuthBase, HTTPBasicAuth
 from requests.utils import parse_dict_header
 
 from runbake.errors import RegistryAuthError
-from runbake.registry.credentials import Credentials
+from runbake.registry.credentials import Credentials, Secret
 from runbake.registry.failure import Temporary, failure_of, is_permanent, redacted_url, unreachable
 
 _DEFAULT_LIFE_S = 60.0
 _EARLY_S = 10.0
 _TIMEOUT_S = (10.0, 60.0)
+_NO_POST = (404, 405)
+"""What token services answer that know only GET."""
+
 _CHALLENGE = re.compile(r"(?:^|,\s*)(basic|bearer)(?:\s+(?=\w+=)|\s*$|\s*,)", re.IGNORECASE)
 
 
@@ -162,26 +165,38 @@ class Authenticator:
 
     def _token(self, challenge: _Challenge) -> requests.Response:
         found = self._credentials()
-        if found is not None and found.identity_token:
-            return self._session.post(
-                challenge.realm,
-                data={
-                    "grant_type": "refresh_token",
-                    "refresh_token": found.password.reveal(),
-                    "service": challenge.service,
-                    "scope": " ".join(challenge.scopes),
-                    "client_id": "runbake",
-                },
-                auth=NoAuth(),
-                timeout=_TIMEOUT_S,
-                # A redirected form would carry the refresh token to wherever it points.
-                allow_redirects=False,
-            )
+        if found is None:
+            return self._requested(challenge, NoAuth())
+        if not found.identity_token:
+            return self._requested(challenge, _basic(found))
+        answer = self._exchanged(challenge, found.password)
+        if answer.status_code in _NO_POST:
+            # As containerd does: the token is the password of a user without a name.
+            return self._requested(challenge, HTTPBasicAuth("", found.password.reveal().encode()))
+        return answer
+
+    def _requested(self, challenge: _Challenge, auth: AuthBase) -> requests.Response:
         return self._session.get(
             challenge.realm,
             params={"service": challenge.service, "scope": challenge.scopes},
-            auth=_basic(found) if found else NoAuth(),
+            auth=auth,
             timeout=_TIMEOUT_S,
+        )
+
+    def _exchanged(self, challenge: _Challenge, refresh_token: Secret) -> requests.Response:
+        return self._session.post(
+            challenge.realm,
+            data={
+                "grant_type": "refresh_token",
+                "refresh_token": refresh_token.reveal(),
+                "service": challenge.service,
+                "scope": " ".join(challenge.scopes),
+                "client_id": "runbake",
+            },
+            auth=NoAuth(),
+            timeout=_TIMEOUT_S,
+            # A redirected form would carry the refresh token to wherever it points.
+            allow_redirects=False,
         )
 
 

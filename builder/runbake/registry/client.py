@@ -21,10 +21,10 @@ from runbake.errors import DigestMismatch, RegistryError
 from runbake.image.blob import CHUNK_BYTES, Blob, Descriptor, Digest
 from runbake.image.manifest import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 from runbake.registry.credentials import CredentialSource
-from runbake.registry.failure import Temporary, unreachable
+from runbake.registry.failure import Temporary, redacted_url, unreachable
 from runbake.registry.reference import DOCKER_HUB, check_reference, check_tag, is_loopback
 from runbake.registry.transport import Meter, Transport
-from runbake.registry.upload import Pushed, Upload, compare_digest, pull_scope, push_scope
+from runbake.registry.upload import Pushed, Upload, compare_digest, delete_scope, pull_scope, push_scope
 
 Progress = Callable[[int], None]
 
@@ -100,7 +100,7 @@ class Registry:
             RegistryError: the registry refuses.
         """
         upload = Upload(self._transport, name, blob, mount_from=mount_from, progress=progress)
-        return self._transport.repeatedly(upload.attempt)
+        return self._transport.repeatedly(upload.attempt, size_bytes=blob.size_bytes)
 
     def fetch_blob(
         self, name: str, descriptor: Descriptor, destination: Path, progress: Progress | None = None
@@ -120,7 +120,7 @@ class Registry:
                 _copy_verified(answer, out, name, descriptor, meter)
 
         try:
-            self._transport.repeatedly(attempt)
+            self._transport.repeatedly(attempt, size_bytes=descriptor.size_bytes)
             partial.replace(destination)
         finally:
             partial.unlink(missing_ok=True)
@@ -218,6 +218,26 @@ class Registry:
         compare_digest(answer, digest, f"manifest of {name}")
         return digest
 
+    def delete_manifest(self, name: str, digest: Digest) -> None:
+        """Remove a manifest and the tags that point to it; blobs stay until the registry collects them.
+
+        Raises:
+            ManifestNotFound: there is none.
+            RegistryError: the registry does not allow it.
+        """
+        asked = False
+
+        def attempt() -> None:
+            nonlocal asked
+            # When only the answer was lost, the next attempt finds nothing, and that is what was wanted.
+            ok = (200, 202, 204, 404) if asked else (200, 202, 204)
+            asked = True
+            self._transport.attempt(
+                "DELETE", f"/v2/{name}/manifests/{Digest(digest)}", scope=delete_scope(name), ok=ok
+            )
+
+        self._transport.repeatedly(attempt)
+
     def list_tags(self, name: str) -> tuple[str, ...]:
         """All tags of a repository, sorted; () where there is no such repository."""
         tags: set[str] = set()
@@ -301,11 +321,12 @@ def _media_type(answer: requests.Response, body: bytes) -> str:
     Source: OCI image-spec v1.1, manifest.md, "mediaType"; CVE-2021-41190.
     """
     told = _content_type(answer)
-    inside = _json_object(body, answer.url).get("mediaType")
+    where = redacted_url(answer.url)
+    inside = _json_object(body, where).get("mediaType")
     if told not in _KNOWN_TYPES:
         return inside if isinstance(inside, str) and inside else told
     if inside is not None and inside != told:
-        raise RegistryError(f"a manifest of the type {inside!r:.80} came as {told!r:.80}: {answer.url}")
+        raise RegistryError(f"a manifest of the type {inside!r:.80} came as {told!r:.80}: {where}")
     return told
 
 

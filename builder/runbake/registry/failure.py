@@ -148,6 +148,8 @@ def _hint(response: requests.Response) -> str:
         return "free space there, then run again: what is already sent is kept"
     if response.status_code == 413:
         return "a proxy before the registry limits the size of uploads (nginx: client_max_body_size)"
+    if response.status_code == 405 and response.request.method == "DELETE":
+        return "the registry does not delete; its owner may allow it (distribution: storage.delete.enabled)"
     if response.is_redirect:
         target = redacted_url(response.headers.get("Location", ""))
         return f"it redirects to {target}: use that host in the reference"

@@ -16,7 +16,6 @@ from tenacity import (
     RetryCallState,
     Retrying,
     retry_if_exception_type,
-    stop_after_attempt,
     wait_random_exponential,
 )
 
@@ -38,6 +37,11 @@ T = TypeVar("T")
 
 ATTEMPTS = 6
 _LONGEST_WAIT_S = 60.0
+_PATIENCE_S = 900.0
+_SLOWEST_BYTES_PER_S = 100_000
+"""No attempt begins later than this long after the first: a registry that lets each one run into its timeout
+would hold a build for an hour. What is large may take as long again as a slow line needs for it."""
+
 _AUTH_ROUNDS = 2
 _CHUNK_BYTES = 256 << 10
 
@@ -46,7 +50,7 @@ _SENDING_TIMEOUT_S = (120.0, 600.0)
 """The first of each bounds connecting, and also the sending of one chunk: a registry that moves parts to
 object storage stops reading meanwhile, and slow lines are slow. The second bounds the wait for an answer."""
 
-_FOLLOWED = frozenset({"GET", "HEAD"})
+_READING = frozenset({"GET", "HEAD"})
 
 
 class Meter:
@@ -139,7 +143,7 @@ class Transport:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.host, self._base_url, self._sleep = host, base_url, sleep
+        self.host, self._base_url, self._sleep, self._clock = host, base_url, sleep, clock
         self._session = Session()
         self._authenticator = Authenticator(self._session, host, credentials, clock)
 
@@ -167,14 +171,21 @@ class Transport:
             lambda: self.attempt(method, url, scope=scope, ok=ok, headers=headers, body=body)
         )
 
-    def repeatedly(self, act: Callable[[], T]) -> T:
+    def repeatedly(self, act: Callable[[], T], *, size_bytes: int = 0) -> T:
         """Do something made of attempts, up to `ATTEMPTS` times, later each time or when the registry asks.
+
+        None begins later than a quarter of an hour after the first, more for what has `size_bytes` to move.
 
         Raises:
             RegistryError: the failure of the last attempt.
         """
+        deadline = self._clock() + _PATIENCE_S + size_bytes / _SLOWEST_BYTES_PER_S
+
+        def is_enough(state: RetryCallState) -> bool:
+            return state.attempt_number >= ATTEMPTS or self._clock() + state.upcoming_sleep > deadline
+
         retrying = Retrying(
-            stop=stop_after_attempt(ATTEMPTS),
+            stop=is_enough,
             wait=_wait,
             retry=retry_if_exception_type(Temporary),
             sleep=self._sleep,
@@ -280,11 +291,11 @@ class Transport:
                 data=data,
                 timeout=_SENDING_TIMEOUT_S if sending else _TIMEOUT_S,
                 # A body is spent when a redirect arrives, and a POST would turn into a GET.
-                allow_redirects=method in _FOLLOWED,
+                allow_redirects=method in _READING,
                 **arguments,
             )
         except requests.RequestException as error:
-            failed = unreachable(method, url, error, sending=sending)
+            failed = unreachable(method, url, error, sending=method not in _READING)
             lasting = is_permanent(error) or not isinstance(error, _BROKEN)
             raise failed if lasting else Temporary(failed) from error
         except OSError as error:

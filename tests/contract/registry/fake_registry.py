@@ -116,7 +116,7 @@ class Handler(BaseHTTPRequestHandler):
             with self.world.lock:
                 self._route(body)
 
-    do_GET = do_HEAD = do_POST = do_PUT = handle_any
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_any
 
     def take(self, size: int) -> bytes:
         """Read so many bytes of the request's body."""
@@ -178,7 +178,8 @@ class Handler(BaseHTTPRequestHandler):
     def _needed(self) -> str:
         match = PATH.match(self.path)
         assert match is not None, self.path
-        return f"repository:{match['name']}:{'pull' if self.command in ('GET', 'HEAD') else 'push'}"
+        action = {"GET": "pull", "HEAD": "pull", "DELETE": "delete"}.get(self.command, "push")
+        return f"repository:{match['name']}:{action}"
 
     def _token_holds(self, tokens: Tokens, token: str) -> bool:
         with self.world.lock:
@@ -192,7 +193,10 @@ class Handler(BaseHTTPRequestHandler):
         tokens, form = self.world.tokens, parse_qs(body.decode())
         assert tokens is not None
         query = parse_qs(urlsplit(self.path).query)
-        if tokens.refresh:
+        if tokens.refresh and self.command == "GET":
+            fits = self.headers.get("Authorization") == _basic(("", tokens.refresh))
+            asked = query.get("scope", [])
+        elif tokens.refresh:
             fits = form.get("refresh_token") == [tokens.refresh] and form["grant_type"] == ["refresh_token"]
             asked = form.get("scope", [""])[0].split()
         else:
@@ -228,6 +232,8 @@ class Handler(BaseHTTPRequestHandler):
                 self._put_manifest(name, rest, body)
             case (("GET" | "HEAD"), "manifests"):
                 self._manifest(name, rest)
+            case "DELETE", "manifests":
+                self._delete_manifest(name, rest)
             case "GET", "tags":
                 self._tags(name, query)
             case "GET", "referrers" if self.world.referrers_api:
@@ -279,6 +285,14 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(404, "MANIFEST_UNKNOWN")
             return
         self.answer(200, found[1], {"Content-Type": found[0], "Docker-Content-Digest": digest})
+
+    def _delete_manifest(self, name: str, digest: str) -> None:
+        if self.world.manifests.pop((name, digest), None) is None:
+            self.refuse(404, "MANIFEST_UNKNOWN")
+            return
+        for key in [k for k, pointed in self.world.tags.items() if k[0] == name and pointed == digest]:
+            del self.world.tags[key]
+        self.answer(202)
 
     def _tags(self, name: str, query: dict[str, list[str]]) -> None:
         tags = sorted(tag for repository, tag in self.world.tags if repository == name)

@@ -190,6 +190,57 @@ def test_identity_token(fake: str, world: World, tmp_path: Path) -> None:
     assert not any(refresh in seen.path + seen.authorization for seen in world.seen)
 
 
+@pytest.mark.parametrize("status", [404, 405])
+def test_identity_token_where_forms_are_unknown(fake: str, world: World, tmp_path: Path, status: int) -> None:
+    """A token service that takes no form gets the identity token as a password, never in a URL."""
+    refresh = secrets.token_hex(16)
+    world.tokens = Tokens(refresh=refresh)
+    world.on("POST", "^/token$", answers(status), times=99)
+    with opened(fake, config=docker_config(tmp_path, fake, identitytoken=refresh)) as registry:
+        push_image(registry, "a/b", "tag")
+    assert world.count("GET", r"^/token\?") == 2
+    assert not any(refresh in seen.path for seen in world.seen)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_refused_identity_token_is_sent_once(fake: str, world: World, tmp_path: Path, status: int) -> None:
+    """A token service that knows forms and refuses this one does not see the token in another guise."""
+    refresh = secrets.token_hex(16)
+    world.tokens = Tokens(refresh=refresh)
+    world.on("POST", "^/token$", answers(status), times=99)
+    config = docker_config(tmp_path, fake, identitytoken=refresh)
+    with opened(fake, config=config) as registry, pytest.raises(RegistryError, match=str(status)) as caught:
+        registry.list_tags("a/b")
+    assert world.count("GET", r"^/token") == 0
+    assert refresh not in told_by(caught.value)
+
+
+def test_identity_token_as_password_is_not_redirected(fake: str, world: World, tmp_path: Path) -> None:
+    """Where a token service points elsewhere, the identity token that it got as a password stays behind."""
+    refresh, other = secrets.token_hex(16), World()
+    world.tokens = Tokens(refresh=refresh)
+    with running_fake(other) as elsewhere:
+        world.on("POST", "^/token$", answers(405), times=9)
+        world.on("GET", "^/token", answers(307, headers={"Location": f"http://{elsewhere}/x"}), times=9)
+        other.on("GET", "/x", answers(403))
+        config = docker_config(tmp_path, fake, identitytoken=refresh)
+        with opened(fake, config=config) as registry, pytest.raises(RegistryError, match="403"):
+            registry.list_tags("a/b")
+    assert [seen.authorization for seen in other.seen] == [""]
+
+
+def test_removal_asks_for_its_own_right(fake: str, world: World, tmp_path: Path, password: str) -> None:
+    """A token that may push may not remove: removal gets one of its own, which may do nothing else."""
+    world.tokens = Tokens(basic=(USER, password))
+    with opened(fake, config=docker_config(tmp_path, fake, auth=encoded(password))) as registry:
+        _, digest = push_image(registry, "a/b", "tag")
+        registry.delete_manifest("a/b", digest)
+        assert registry.resolve("a/b", "tag") is None
+    (bought,) = (seen.path for seen in world.seen if "delete" in seen.path)
+    assert bought.startswith("/token?")
+    assert "push" not in bought
+
+
 def test_identity_token_is_not_redirected(fake: str, world: World, tmp_path: Path) -> None:
     """The form with an identity token goes nowhere else, wherever the token service points."""
     refresh, other = secrets.token_hex(16), World()

@@ -212,6 +212,22 @@ def test_redirected_blob(
     assert (tmp_path / "blob").read_bytes() == LARGE
 
 
+@pytest.mark.parametrize(
+    "body", [b"<html>", b"[]", b'{"mediaType":"x/y"}'], ids=["page", "list", "two types"]
+)
+def test_signature_of_a_redirected_manifest_is_not_shown(
+    client: Registry, world: World, elsewhere: tuple[World, str], body: bytes
+) -> None:
+    """A manifest that lies elsewhere and is none is an error that names the place without its secrets."""
+    storage, address = elsewhere
+    signed = f"http://user:s3cr3t@{address}/m?sig=s3cr3t"
+    world.on("GET", "/manifests/", answers(307, headers={"Location": signed}))
+    storage.on("GET", "/m", answers(200, body.decode(), {"Content-Type": OCI_MANIFEST}))
+    with pytest.raises(RegistryError, match=f"http://{address}/m") as caught:
+        client.fetch_manifest("a/b", "latest")
+    assert "s3cr3t" not in f"{caught.value} {caught.value.hint}"
+
+
 def test_refusing_storage_is_not_a_login(
     client: Registry, world: World, elsewhere: tuple[World, str], stored: Blob
 ) -> None:

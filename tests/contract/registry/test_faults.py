@@ -27,7 +27,7 @@ from tests.contract.registry.fake_registry import (
     drops,
     stores_then_drops,
 )
-from tests.contract.registry.parts import Naps, blob_of, opened
+from tests.contract.registry.parts import Clock, Naps, blob_of, opened, push_image
 
 LARGE = bytes(range(256)) * (16 << 10)  # 4 MiB: more than the sockets' buffers hold
 UPLOAD = r"/uploads/\d+"
@@ -250,6 +250,69 @@ def test_lasting_refusal_is_not_repeated(client: Registry, world: World, naps: N
     assert (world.count("GET"), naps.taken) == (1, [])
 
 
+def test_slow_refusals_end(fake: str, world: World, naps: Naps) -> None:
+    """A registry that takes its time for each refusal is left after a quarter of an hour."""
+    clock = Clock()
+    world.on("GET", "/tags/", _slow(clock, 400), times=99)
+    with opened(fake, naps=naps, clock=clock) as registry, pytest.raises(RegistryError, match="503"):
+        registry.list_tags("a/b")
+    # Begun after 0, 400 and 800 seconds.
+    assert (world.count("GET"), len(naps.taken)) == (3, 2)
+
+
+def test_pause_that_would_be_too_long_is_not_taken(fake: str, world: World, naps: Naps) -> None:
+    """When the pause that a registry asks for ends too late, it is not waited for."""
+    clock = Clock()
+    world.on("GET", "/tags/", _slow(clock, 870, {"Retry-After": "40"}), times=99)
+    with opened(fake, naps=naps, clock=clock) as registry, pytest.raises(RegistryError, match="503"):
+        registry.list_tags("a/b")
+    assert (world.count("GET"), naps.taken) == (1, [])
+
+
+def test_large_blob_has_more_time(fake: str, world: World, naps: Naps) -> None:
+    """Five gigabytes over a slow line may fail late and still be sent again."""
+    clock = Clock()
+    world.on("POST", "/uploads/", _slow(clock, 3600), times=99)
+    huge = Blob(digest=Digest.of(b"huge"), size_bytes=5 << 30, open=Zeros)
+    with opened(fake, naps=naps, clock=clock) as registry, pytest.raises(RegistryError, match="503"):
+        registry.push_blob("a/b", huge)
+    assert world.count("POST") == ATTEMPTS
+
+
+def _slow(clock: Clock, seconds: float, headers: dict[str, str] | None = None) -> Act:
+    def act(handler: Handler) -> None:
+        clock.now += seconds
+        handler.answer(503, headers=headers)
+
+    return act
+
+
+# --- removal ---------------------------------------------------------------------------------------------
+
+
+def test_removal_whose_answer_was_lost(client: Registry, world: World) -> None:
+    """When only the answer to a removal was lost, finding nothing the next time is success."""
+    _, digest = push_image(client, "a/b", "tag")
+
+    def removes_then_drops(handler: Handler) -> None:
+        del handler.world.manifests["a/b", digest]
+        drops()(handler)
+
+    world.on("DELETE", "/manifests/", removes_then_drops)
+    client.delete_manifest("a/b", digest)
+    assert world.count("DELETE") == 2
+
+
+def test_registry_that_does_not_delete(client: Registry, world: World, naps: Naps) -> None:
+    """A registry that deletes nothing says so once, and the hint names its setting."""
+    _, digest = push_image(client, "a/b", "tag")
+    world.on("DELETE", "/manifests/", answers(405, '{"errors":[{"code":"UNSUPPORTED"}]}'))
+    with pytest.raises(RegistryError, match="405: UNSUPPORTED") as caught:
+        client.delete_manifest("a/b", digest)
+    assert "storage.delete.enabled" in caught.value.hint
+    assert (client.resolve("a/b", "tag"), naps.taken) == (digest, [])
+
+
 # --- no answer at all ------------------------------------------------------------------------------------
 
 
@@ -295,9 +358,10 @@ def test_proxy_is_not_used_for_loopback(client: Registry, monkeypatch: pytest.Mo
     assert client.list_tags("a/b") == ()
 
 
-def test_missing_repository_may_be_a_hang_up(client: Registry, world: World) -> None:
-    """Where a registry keeps hanging up during an upload, the hint is that the repository may be missing."""
-    world.on("PUT", UPLOAD, drops(100), times=99)
+@pytest.mark.parametrize(("method", "path"), [("POST", "/uploads/$"), ("PUT", UPLOAD)])
+def test_missing_repository_may_be_a_hang_up(client: Registry, world: World, method: str, path: str) -> None:
+    """Where a registry keeps hanging up at or during an upload, the repository may be missing: a hint."""
+    world.on(method, path, drops(100), times=99)
     with pytest.raises(RegistryUnreachable) as caught:
         client.push_blob("a/b", blob_of(LARGE))
     assert "repository does not exist" in caught.value.hint
