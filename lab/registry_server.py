@@ -15,6 +15,7 @@ import requests
 import yaml
 
 PROGRAM = "docker-registry"
+_STOP_S = 20
 
 
 def free_port() -> int:
@@ -51,8 +52,17 @@ def running_registry(
         _wait(address, process, log, deadline_s)
         yield address
     finally:
-        process.terminate()
-        process.wait(timeout=20)
+        _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=_STOP_S)
+    except subprocess.TimeoutExpired:
+        # It waits for its clients; nobody waits for it.
+        process.kill()
+        process.wait()
 
 
 def _config(directory: Path, address: str, htpasswd: str) -> dict[str, Any]:
