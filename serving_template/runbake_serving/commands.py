@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from types import FrameType
+from typing import BinaryIO, NoReturn
 
 from runbake_serving.contract import VERSION
 from runbake_serving.cpu import cpus_allowed
@@ -96,6 +98,9 @@ def _clean_stdout() -> Iterator[BinaryIO]:
 
 
 def _serve(settings: Settings, environ: MutableMapping[str, str]) -> int:
+    # As process 1 of a container we are not even reached by a signal without a handler.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
     started_s, cpus = time.monotonic(), cpus_allowed()
     _limit_native_threads(environ, cpus, workers_of(settings, most=None, cpus=cpus))
     start_logging()
@@ -106,6 +111,11 @@ def _serve(settings: Settings, environ: MutableMapping[str, str]) -> int:
     except StartError as error:
         LOGGER.error("cannot start", extra={"fields": {"problem": str(error), "hint": error.hint}})
         return 1
+
+
+def _leave(_: int, __: FrameType | None) -> NoReturn:
+    """A signal before anything is served: there is nothing to drain."""
+    raise SystemExit(0)
 
 
 def _limit_native_threads(environ: MutableMapping[str, str], cpus: float, workers: int) -> None:

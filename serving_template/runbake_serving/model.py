@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import yaml
 
-from runbake_serving.enforcement import enforced, enforced_params
+from runbake_serving.enforcement import enforced
 from runbake_serving.errors import StartError
 from runbake_serving.flavors import loader_of
 from runbake_serving.flavors.flavor import Loaded, Rules
+from runbake_serving.params import enforced_params
 from runbake_serving.signature import Inputs, Signature, signature_of
 
 MLMODEL = "MLmodel"

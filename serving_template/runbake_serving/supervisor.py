@@ -34,7 +34,9 @@ _WATCHED = frozenset({*_STOPPING, signal.SIGCHLD, signal.SIGALRM})
 _LAST_CALL_S = 2.0
 
 Work = Callable[[Sequence[socket.socket], int], int]
-"""What a worker does with the sockets until the pipe closes or SIGTERM comes; returns its exit status."""
+"""What a worker does with the sockets until the pipe closes or SIGTERM comes; returns its exit status.
+
+It is called with signals blocked, and lets them through when it is ready for them."""
 
 
 def bound_sockets(settings: Settings) -> tuple[socket.socket, ...]:
@@ -110,8 +112,6 @@ class Supervisor:
         status = CRASHED
         try:
             os.close(self._lifeline[1])
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to us too: the parent decides
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
             status = self.work(self.sockets, self._lifeline[0])
         finally:
             # Neither the parent's cleanup nor a prediction that outlived its grace time may hold us here.

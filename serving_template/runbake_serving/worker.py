@@ -39,8 +39,14 @@ def serve(
             timeout_graceful_shutdown=settings.grace_s,
         )
     )
-    # uvicorn raises the signal again after it drained; the default would then kill us.
-    signal.signal(signal.SIGTERM, _ended)
+
+    def told_to_end(_: int, __: FrameType | None) -> None:
+        server.should_exit = True
+
+    # For a SIGTERM during the warm-up, and for the one that uvicorn raises again after it drained.
+    signal.signal(signal.SIGTERM, told_to_end)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to us too: the supervisor decides
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     asyncio.run(_serve(server, model, list(sockets), lifeline))
     return 0
 
@@ -54,10 +60,6 @@ async def _serve(server: uvicorn.Server, model: Model, sockets: list[socket.sock
 
     asyncio.get_running_loop().add_reader(lifeline, orphaned)
     await server.serve(sockets=sockets)
-
-
-def _ended(number: int, frame: FrameType | None) -> None:
-    """SIGTERM at any other time than while serving: nothing is in flight."""
 
 
 async def warm_up(model: Model) -> None:

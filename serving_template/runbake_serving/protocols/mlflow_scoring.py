@@ -3,8 +3,9 @@
 JSON with exactly one of `dataframe_split`, `dataframe_records`, `instances`, `inputs`, and maybe `params`; or
 csv with a header line. Answers are equal to those of MLflow's own server, with these deviations, each in
 favour of the caller: content types in any case; csv in any charset, without a header line (`header=absent`),
-for tensors and for datetimes, which MLflow refuses; whole numbers out of range are refused, which MLflow
-wraps around; NaN and infinities are null.
+for tensors and for datetimes, which MLflow refuses; NaN and infinities are null; refused are whole numbers
+out of range (MLflow wraps them around), rows of unequal lengths (it fills them up) and more labels than rows
+(it repeats the rows).
 
 Source: mlflow/pyfunc/scoring_server/__init__.py, mlflow/utils/proto_json_utils.py of MLflow 3.17.
 """
@@ -142,11 +143,21 @@ def _parsed_leniently(body: bytes) -> Any:
 def _frame_of_split(value: Any, inputs: Inputs | None) -> Any:
     if not isinstance(value, dict) or "data" not in value or value.keys() - {"data", "columns", "index"}:
         raise InvalidRequest("dataframe_split must be an object with 'data' and maybe 'columns' and 'index'")
-    if not isinstance(value["data"], list):
-        raise InvalidRequest("dataframe_split: 'data' must be a list of rows")
+    rows, index = value["data"], value.get("index")
+    if not isinstance(rows, list) or any(isinstance(row, dict) for row in rows):
+        raise InvalidRequest("dataframe_split: 'data' must be a list of rows, each a list")
+    if index is not None and not (isinstance(index, list) and len(index) == len(rows)):
+        raise InvalidRequest("dataframe_split: 'index' must be a list with one label for each row")
     _check_distinct(value.get("columns"))
-    frame = pd.DataFrame(data=value["data"], columns=value.get("columns"), index=value.get("index"))
-    return cast_frame(frame, inputs)
+    _check_rows(rows)
+    return cast_frame(pd.DataFrame(data=rows, columns=value.get("columns"), index=index), inputs)
+
+
+def _check_rows(rows: list[Any]) -> None:
+    # pandas fills short rows up with gaps, or makes a column of lists, by what it meets first.
+    kinds = {type(row) if isinstance(row, (list, dict)) else None for row in rows}
+    if len(kinds) > 1 or (kinds == {list} and len({len(row) for row in rows}) > 1):
+        raise InvalidRequest("the rows have different lengths or kinds")
 
 
 def _check_distinct(columns: Any) -> None:
@@ -161,6 +172,7 @@ def _check_distinct(columns: Any) -> None:
 def _frame_of_records(value: Any, inputs: Inputs | None) -> Any:
     if not isinstance(value, list):
         raise InvalidRequest("dataframe_records must be a list of objects")
+    _check_rows(value)
     return cast_frame(pd.DataFrame(data=_bounded_records(value, inputs)), inputs)
 
 

@@ -144,7 +144,6 @@ ODD_BODIES = {
     "deep nesting": one_row("[" * 5000 + "]" * 5000),
     "no rows": json.dumps({"dataframe_split": {"columns": IRIS, "data": []}}),
     "index": json.dumps({"dataframe_split": {"columns": IRIS, "data": [ROW], "index": ["r7"]}}),
-    "wrong index": json.dumps({"dataframe_split": {"columns": IRIS, "data": [ROW], "index": [1, 2]}}),
     "records with gaps": json.dumps(
         {"dataframe_records": [dict(zip(IRIS, ROW, strict=True)), {IRIS[0]: 1.0}]}
     ),
@@ -198,6 +197,14 @@ def test_missing_value_in_a_whole_number_is_refused(served: Callable[[str], Serv
     assert compare(one, body) == 400
     message = one.ours.post("/invocations", content=body, headers=JSON).json()["message"]
     assert "sepal width (cm)" in message
+
+
+def test_one_answer_for_one_row(served: Callable[[str], Served]) -> None:
+    """Two labels for one row are refused; MLflow repeats the row and answers twice."""
+    one = served("named_columns")
+    body = json.dumps({"dataframe_split": {"columns": IRIS, "data": [ROW], "index": [1, 2]}})
+    assert len(one.mlflows.post("/invocations", content=body, headers=JSON).json()["predictions"]) == 2
+    assert one.ours.post("/invocations", content=body, headers=JSON).status_code == 400
 
 
 @pytest.mark.parametrize("name", ["tensor", "times_and_flags"])

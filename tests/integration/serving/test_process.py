@@ -59,6 +59,26 @@ class Sleeper(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         return [len(data)] * len(data)
 
 
+def load_slowly(started: str) -> None:
+    """Says by a file that it loads, and takes an hour."""
+    import pathlib
+    import time
+
+    pathlib.Path(started).touch()
+    time.sleep(3600)
+
+
+class SlowToLoad:
+    """Takes an hour to load."""
+
+    def __init__(self, started: str) -> None:
+        self.started = started
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What the pickle does when it is loaded."""
+        return load_slowly, (self.started,)
+
+
 class Exiting(BaseEstimator):  # type: ignore[misc]
     """Takes its whole process with it."""
 
@@ -77,7 +97,7 @@ class Failing(BaseEstimator):  # type: ignore[misc]
         raise RuntimeError(f"secret {data}")
 
 
-def write_model(root: Path, estimator: object) -> None:
+def write_model(root: Path, estimator: object, *, example: str = "") -> None:
     """A model directory as MLflow lays it out, with an estimator pickled by value."""
     root.mkdir()
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -89,7 +109,13 @@ def write_model(root: Path, estimator: object) -> None:
         "python_function": {"predict_fn": "predict", "model_path": "model.pkl"},
         "sklearn": {"pickled_model": "model.pkl", "serialization_format": "cloudpickle"},
     }
-    (root / "MLmodel").write_text(yaml.safe_dump({"flavors": flavors, "mlflow_version": "3.17.2"}))
+    (root / "example.json").write_text(example)
+    document = {
+        "flavors": flavors,
+        "mlflow_version": "3.17.2",
+        "saved_input_example_info": {"serving_input_path": "example.json"} if example else None,
+    }
+    (root / "MLmodel").write_text(yaml.safe_dump(document))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,6 +267,47 @@ def test_sigterm_lets_a_request_finish(tmp_path: Path) -> None:
             socket.create_connection(("127.0.0.1", server.port), timeout=5)
     assert "Traceback" not in server.log.read_text()
     assert "error" not in server.log.read_text()
+
+
+def test_sigterm_while_loading(tmp_path: Path) -> None:
+    """SIGTERM before the model is loaded ends the process at once, with 0 and without a traceback."""
+    started = tmp_path / "started"
+    write_model(tmp_path / "model", SlowToLoad(str(started)))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runbake_serving"],
+        env=environment(tmp_path, tmp_path / "model", RUNBAKE_UDS=str(tmp_path / "s")),
+        stderr=subprocess.PIPE,
+    )
+    try:
+        wait_for(started)
+        process.send_signal(signal.SIGTERM)
+        log = process.communicate(timeout=DEADLINE_S)[1]
+        assert (process.returncode, log, (tmp_path / "s").exists()) == (0, b"", False)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def test_sigterm_while_warming_up(tmp_path: Path) -> None:
+    """SIGTERM while a worker asks the model its example ends the process with 0; nobody is killed."""
+    started = tmp_path / "started"
+    write_model(tmp_path / "model", Sleeper(str(started), 1.0), example=BODY)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runbake_serving"],
+        env=environment(tmp_path, tmp_path / "model", RUNBAKE_UDS=str(tmp_path / "s"), RUNBAKE_WORKERS="2"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        wait_for(started)
+        process.send_signal(signal.SIGTERM)
+        log = process.communicate(timeout=DEADLINE_S)[1]
+        assert (process.returncode, b"error" in log) == (0, False), log
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 def test_grace_time_ends(tmp_path: Path) -> None:

@@ -102,6 +102,11 @@ def test_array_path_does_not_cut_fractions() -> None:
         '{"inputs": NaN' + "[" * 100_000,
         '{"inputs": NaN, "x": ' + "9" * 10_000 + "}",
         '{"inputs": 1, "instances": 2}',
+        '{"dataframe_split": {"data": [[1, 2], [3]]}}',
+        '{"dataframe_split": {"data": [[1, 2], null]}}',
+        '{"dataframe_split": {"columns": ["a", "b"], "data": [{"a": 1, "b": 2}]}}',
+        '{"dataframe_split": {"columns": ["a", "b"], "data": [], "index": [1, 2, 3]}}',
+        '{"dataframe_records": [{"a": 1, "b": 2}, [1, 2]]}',
         "\xff",
     ],
 )
