@@ -41,6 +41,11 @@ def first_spec(inputs: Inputs | None) -> Spec | None:
     return inputs.columns[0] if isinstance(inputs, Columns) else inputs.tensors[0]
 
 
+def quiet() -> np.errstate:
+    """numpy without its warning that a number is beyond a float's range: it becomes infinite, as in MLflow."""
+    return np.errstate(over="ignore")
+
+
 # --- tables --------------------------------------------------------------------------------------------
 
 
@@ -52,7 +57,8 @@ def cast_frame(frame: pd.DataFrame, inputs: Inputs | None) -> pd.DataFrame:
     """
     for name, spec in _pairs(frame, inputs):
         try:
-            frame[name] = _cast_column(frame[name], spec)
+            with quiet():
+                frame[name] = _cast_column(frame[name], spec)
         except REFUSALS as error:
             raise InvalidRequest(f"{_title(spec)} cannot be read as {_type_name(spec)}") from error
     return frame
@@ -122,11 +128,12 @@ def cast_value(value: Any, spec: Spec | None) -> Any:
         InvalidRequest: it cannot be cast.
     """
     try:
-        if spec is None:
-            return np.array(value)
-        if isinstance(spec, Tensor):
-            return np.array(value, dtype=spec.dtype)
-        return _cast_for_column(value, spec)
+        with quiet():
+            if spec is None:
+                return np.array(value)
+            if isinstance(spec, Tensor):
+                return np.array(value, dtype=spec.dtype)
+            return _cast_for_column(value, spec)
     except REFUSALS as error:
         raise InvalidRequest(f"{_title(spec)} cannot be read as {_type_name(spec)}") from error
 

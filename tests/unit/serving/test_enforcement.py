@@ -158,6 +158,8 @@ VALUES = st.recursive(
 TYPES = st.sampled_from([*Scalar, Array(items=Scalar.DOUBLE), Map(values=Scalar.STRING)])
 
 
+# pandas says when it must guess how a date is written; that its guess is taken is MLflow's rule.
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @given(st.lists(VALUES, min_size=1, max_size=3), TYPES)
 def test_any_value_fits_or_is_refused(values: list[Any], kind: Type) -> None:
     """No value of any kind raises anything but a refusal, and what passes has the column's type."""

@@ -145,6 +145,8 @@ def status_of(body: bytes, media_type: MediaType, model: Model) -> int:
     return 200
 
 
+# pandas says when it must guess how a date is written; that its guess is taken is MLflow's rule.
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @given(st.sampled_from(FORMATS), VALUES, st.sampled_from(SIGNATURES), st.booleans())
 def test_any_json_is_a_question_or_a_refusal(
     form: str, value: Any, inputs: Inputs | None, fast: bool
@@ -154,6 +156,7 @@ def test_any_json_is_a_question_or_a_refusal(
     assert status_of(json.dumps({form: value}).encode(), JSON, model) in (200, 400)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # as above
 @given(st.binary(max_size=200) | st.text(max_size=100).map(str.encode), st.sampled_from(SIGNATURES))
 def test_any_csv_is_a_question_or_a_refusal(body: bytes, inputs: Inputs | None) -> None:
     """Any bytes as csv end in a prediction or in a RequestError of the caller's."""
