@@ -41,9 +41,9 @@ def first_spec(inputs: Inputs | None) -> Spec | None:
     return inputs.columns[0] if isinstance(inputs, Columns) else inputs.tensors[0]
 
 
-def quiet() -> np.errstate:
-    """numpy without its warning that a number is beyond a float's range: it becomes infinite, as in MLflow."""
-    return np.errstate(over="ignore")
+def casting() -> np.errstate:
+    """How numpy casts: beyond a float's range is infinite, as in MLflow; beyond an integer's an error."""
+    return np.errstate(over="ignore", invalid="raise")
 
 
 # --- tables --------------------------------------------------------------------------------------------
@@ -57,7 +57,7 @@ def cast_frame(frame: pd.DataFrame, inputs: Inputs | None) -> pd.DataFrame:
     """
     for name, spec in _pairs(frame, inputs):
         try:
-            with quiet():
+            with casting():
                 frame[name] = _cast_column(frame[name], spec)
         except REFUSALS as error:
             raise InvalidRequest(f"{_title(spec)} cannot be read as {_type_name(spec)}") from error
@@ -128,7 +128,7 @@ def cast_value(value: Any, spec: Spec | None) -> Any:
         InvalidRequest: it cannot be cast.
     """
     try:
-        with quiet():
+        with casting():
             if spec is None:
                 return np.array(value)
             if isinstance(spec, Tensor):

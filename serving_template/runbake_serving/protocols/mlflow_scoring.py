@@ -22,7 +22,7 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from runbake_serving.casting import cast_frame, cast_value, first_spec, quiet, specs_of
+from runbake_serving.casting import cast_frame, cast_value, casting, first_spec, specs_of
 from runbake_serving.enforcement import REFUSALS
 from runbake_serving.errors import InvalidRequest, UnsupportedMedia
 from runbake_serving.model import Model, Question, TableArray
@@ -97,7 +97,7 @@ def _table_array(form: str, value: Any, model: Model) -> TableArray | None:
 
 def _array_of(rows: Any, dtype: np.dtype[Any]) -> Any:
     if dtype.kind == "f":
-        with quiet():
+        with casting():
             return np.array(rows, dtype=dtype)
     # Asked for whole numbers, numpy would cut fractions off and wrap large ones around.
     values = np.array(rows)

@@ -410,7 +410,7 @@ def command(
     """One command of the image, to its end."""
     return subprocess.run(
         [sys.executable, "-m", "runbake_serving", *words],
-        env=environment(tmp_path, model, **settings),
+        env=environment(tmp_path, model, **{"RUNBAKE_PORT": "0", **settings}),
         input=body,
         capture_output=True,
         check=False,

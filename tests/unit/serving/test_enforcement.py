@@ -105,7 +105,9 @@ def test_tensor_shape_and_dtype() -> None:
             enforced(wrong, inputs)
 
 
-@pytest.mark.parametrize(("scalar", "value"), [(Scalar.INTEGER, 1 << 31), (Scalar.LONG, 2.0**63)])
+@pytest.mark.parametrize(
+    ("scalar", "value"), [(Scalar.INTEGER, 1 << 31), (Scalar.LONG, 2.0**63), (Scalar.DATETIME, 2.0**63)]
+)
 def test_whole_numbers_out_of_range(scalar: Scalar, value: float) -> None:
     """A number that its type cannot hold is refused, not wrapped around."""
     with pytest.raises(InvalidRequest, match="column 'a'"):
