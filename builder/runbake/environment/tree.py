@@ -136,8 +136,11 @@ def entries_of(
 
     Raises:
         LockError: a file is missing, is no regular file, or is not what its RECORD says.
+        ValueError: a wheel was not installed there; its layer would be empty without a word.
     """
     wanted = {wheel.name for wheel in wheels}
+    if absent := wanted - {distribution.name for distribution in installed.distributions}:
+        raise ValueError(f"not installed in {installed.root}: {', '.join(sorted(absent))}")
     entries: dict[str, FileEntry] = {}
     for distribution in installed.distributions:
         if distribution.name in wanted:

@@ -227,7 +227,7 @@ class Workshop:
         self.base = platform.base
         self._plan, self._platform, self._doors, self._scratch = plan, platform, doors, scratch
         self._mutex = threading.Lock()
-        self._installed: Installed | None = None
+        self._trees: dict[str, Installed] = {}
         self._interpreter: Interpreter | None = None
 
     @property
@@ -242,7 +242,7 @@ class Workshop:
 
     def entries_of_group(self, group: WheelGroup) -> tuple[FileEntry, ...]:
         """The files of a group's layer."""
-        entries = entries_of(self._all(), group.wheels, interpreter=self.base.facts.python_path)
+        entries = entries_of(self._tree_of(group), group.wheels, interpreter=self.base.facts.python_path)
         return self.compiled(entries, group.name)
 
     def compiled(self, entries: tuple[FileEntry, ...], name: str) -> tuple[FileEntry, ...]:
@@ -252,20 +252,26 @@ class Workshop:
         # Layers are made side by side already, so each compiles in one process.
         return compile_bytecode(entries, self._python(), self._scratch / f"bytecode-{name}", processes=1)
 
-    def _all(self) -> Installed:
+    def _tree_of(self, wanted: WheelGroup) -> Installed:
+        """The tree that holds a group: one call of uv brings all that the store lacks, a second the rest."""
         with self._mutex:
-            if self._installed is None:
-                lacking = [
+            if wanted.name not in self._trees:
+                # What the store knew a moment ago may be asked for all the same: `render` wants every group,
+                # and of two builds on one store the other may just have made this one.
+                groups = [
                     group
                     for group in self._platform.groups
-                    if not self._doors.store.knows(self.recipe(group))
+                    if group.name not in self._trees
+                    and (group == wanted or self._trees or not self._doors.store.knows(self.recipe(group)))
                 ]
-                wheels = [wheel for group in lacking or self._platform.groups for wheel in group.wheels]
-                directory = self._scratch / "installed"
-                self._installed = install(
-                    wheels, lock=self._platform.lock, directory=directory, uv=self._doors.uv
+                installed = install(
+                    [wheel for group in groups for wheel in group.wheels],
+                    lock=self._platform.lock,
+                    directory=self._scratch / f"installed-{len(self._trees)}",
+                    uv=self._doors.uv,
                 )
-            return self._installed
+                self._trees.update((group.name, installed) for group in groups)
+            return self._trees[wanted.name]
 
     def _python(self) -> Interpreter:
         with self._mutex:
