@@ -13,7 +13,7 @@ from benchmarks.containerize import figures
 from benchmarks.containerize.digests import same_digest
 from benchmarks.containerize.figures import FULL, QUICK, Sizes
 from benchmarks.containerize.parts import Parts, commit, running_parts
-from benchmarks.containerize.peer import Peer, prepare
+from benchmarks.containerize.peer import Peer, prepared
 from benchmarks.containerize.table import Row, machine, markdown
 
 RESULTS = Path(__file__).with_name("results.md")
@@ -72,8 +72,8 @@ def main() -> int:
 
 def _measured(chosen: list[str], sizes: Sizes, directory: Path | None) -> list[Row]:
     rows: list[Row] = []
-    with running_parts(directory) as parts:
-        peer, pins = prepare(parts), figures.same_environment(parts)
+    with running_parts(directory) as parts, prepared(parts) as peer:
+        pins = figures.same_environment(parts)
         for name in chosen:
             started = time.monotonic()
             found = FIGURES[name](parts, peer, pins, sizes)

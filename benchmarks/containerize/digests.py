@@ -11,12 +11,13 @@ from pathlib import Path
 from uv import find_uv_bin
 
 from benchmarks.containerize import runs
-from benchmarks.containerize.ours import containerize
+from benchmarks.containerize.ours import Built, containerize
 from benchmarks.containerize.parts import Parts, fresh_checkout, venv
 from benchmarks.containerize.processes import timed
 from benchmarks.containerize.table import Row
+from lab.base_arm64 import ensure_two_platform_base
 
-_MINORS = ("3.14", "3.13", "3.12", "3.11")
+_OLDEST_MINOR = 11  # requires-python
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,14 @@ def same_digest(parts: Parts) -> list[Row]:
     run_id = runs.log(parts).run_id
     pythons = _pythons(parts)
     builders = (
-        Builder(name="first", user_id=os.getuid(), umask="022", time_zone="UTC", cpus="0", python=pythons[0]),
+        Builder(
+            name="first",
+            user_id=os.getuid(),
+            umask="022",
+            time_zone="UTC",
+            cpus="0",
+            python=pythons[0],
+        ),
         Builder(
             name="second",
             user_id=65534 if os.getuid() == 0 else os.getuid(),
@@ -46,26 +54,44 @@ def same_digest(parts: Parts) -> list[Row]:
             python=pythons[-1],
         ),
     )
-    digests = [_digest(parts, run_id, builder) for builder in builders]
-    differ = _versions(builders)
+    both = ensure_two_platform_base(f"{parts.registry}/base")
+    found = [_digests(parts, run_id, builder, both) for builder in builders]
+    unlike = len({builder.user_id for builder in builders}) == 2 and len(pythons) > 1 and os.cpu_count() != 1
+    pair = _versions(builders)
+    names = ("linux/amd64", "linux/amd64 and linux/arm64")
     return [
         Row(
-            what="one run, two builders, linux/amd64",
-            ours=f"`{digests[0][:19]}…`",
-            peer=f"`{digests[1][:19]}…`; user, umask, time zone, CPUs, Python {differ}",
-            found="identical" if len(set(digests)) == 1 else "different",
+            what=f"one run, two builders, {name}",
+            ours=f"`{first.report['digest'][:19]}…`",
+            peer=f"`{second.report['digest'][:19]}…`; user, umask, time zone, CPUs, Python {pair}",
+            found=_difference(first, second),
             limit="identical",
-            reached=len(set(digests)) == 1 and len({builder.user_id for builder in builders}) == 2,
+            reached=first.report["digest"] == second.report["digest"] and unlike,
         )
+        for name, first, second in zip(names, *found, strict=True)
     ]
 
 
-def _digest(parts: Parts, run_id: str, builder: Builder) -> str:
+def _difference(first: Built, second: Built) -> str:
+    if first.report["digest"] == second.report["digest"]:
+        return "identical"
+    unlike = [
+        layer["name"]
+        for one, other in zip(first.report["platforms"], second.report["platforms"], strict=True)
+        for layer, counterpart in zip(one["layers"], other["layers"], strict=True)
+        if layer["digest"] != counterpart["digest"]
+    ]
+    return f"different: {', '.join(unlike) or 'configuration'}"
+
+
+def _digests(parts: Parts, run_id: str, builder: Builder, both: str) -> list[Built]:
     home = parts.work / builder.name
     checkout = fresh_checkout(home / "checkout")
     python = venv(home / "venv", builder.python, checkout)
-    cache = home / "cache"
-    timed(["chown", "-R", str(builder.user_id), home])
+    wheels = parts.work / "wheels"  # uv's cache: the second builder need not download again
+    wheels.mkdir(exist_ok=True)
+    for directory in (home, wheels):
+        timed(["chown", "-R", str(builder.user_id), directory])
     prefix = ["taskset", "-c", builder.cpus]
     if builder.user_id != os.getuid():
         prefix += ["setpriv", f"--reuid={builder.user_id}", "--clear-groups"]
@@ -75,35 +101,46 @@ def _digest(parts: Parts, run_id: str, builder: Builder) -> str:
         "PYTHONPATH": f"{checkout / 'builder'}:{checkout / 'serving_template'}",
         "TZ": builder.time_zone,
         "HOME": str(home),
-        "UV_CACHE_DIR": str(home / "uv"),
+        "UV_CACHE_DIR": str(wheels),
+        # A Python built with --enable-shared was copied away from its library.
+        "LD_LIBRARY_PATH": str(builder.python.parent.parent / "lib"),
     }
-    built = containerize(
-        parts,
-        run_id,
-        f"same-{builder.name}",
-        cache=cache,
-        prefix=prefix,
-        python=python,
-        environment=environment,
-    )
+    found = []
+    for name, options in (
+        ("one", ()),
+        ("two", ("--base", both, "--platform", "linux/amd64,linux/arm64")),
+    ):
+        built = containerize(
+            parts,
+            run_id,
+            f"same-{builder.name}-{name}",
+            *options,
+            cache=home / "cache",
+            prefix=prefix,
+            python=python,
+            environment=environment,
+        )
+        found.append(built)
     shutil.rmtree(home)
-    return str(built.report["digest"])
-
-
-def _pythons(parts: Parts) -> list[Path]:
-    """Unlike Pythons of this machine, copied to where every user may read them."""
-    found: list[Path] = []
-    listed = timed([find_uv_bin(), "python", "list", "--only-installed", "--output-format", "json"]).stdout
-    for entry in json.loads(listed):
-        minor = f"{entry['version_parts']['major']}.{entry['version_parts']['minor']}"
-        path = Path(entry["path"])
-        if minor in _MINORS and not _is_named(found, minor):
-            found.append(_readable(parts, path, minor))
     return found
 
 
-def _is_named(found: list[Path], minor: str) -> bool:
-    return any(minor in str(path) for path in found)
+def _pythons(parts: Parts) -> list[Path]:
+    """The oldest and the newest Python of this machine that fit, where every user may read them."""
+    listed = timed([find_uv_bin(), "python", "list", "--only-installed", "--output-format", "json"]).stdout
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    paths = [Path(entry["path"]) for entry in json.loads(listed)] + sorted(
+        pyenv.glob("versions/*/bin/python3.*")
+    )
+    fitting = {minor: path for path in paths if (minor := _minor(path)) >= _OLDEST_MINOR}
+    chosen = sorted({min(fitting), max(fitting)})
+    return [_readable(parts, fitting[minor], f"3.{minor}") for minor in chosen]
+
+
+def _minor(python: Path) -> int:
+    """Its minor version by its name; 0 for a name that has none."""
+    minor = python.name.removeprefix("python3.")
+    return int(minor) if minor.isdigit() else 0
 
 
 def _readable(parts: Parts, python: Path, minor: str) -> Path:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import docker
@@ -79,9 +80,9 @@ def running_parts(directory: Path | None) -> Iterator[Parts]:
 
 
 def fresh_checkout(directory: Path) -> Path:
-    """The last commit in a new directory."""
+    """The measured commit in a new directory."""
     directory.mkdir(parents=True)
-    archive = subprocess.run(["git", "archive", "HEAD"], cwd=ROOT, check=True, capture_output=True).stdout
+    archive = subprocess.run(["git", "archive", commit()], cwd=ROOT, check=True, capture_output=True).stdout
     timed(["tar", "x"], cwd=directory, stdin=archive)
     return directory
 
@@ -111,8 +112,9 @@ def venv(directory: Path, python: Path, checkout: Path) -> Path:
     return directory / "bin" / "python"
 
 
+@cache
 def commit() -> str:
-    """The measured commit, 12 hex digits."""
+    """The measured commit, 12 hex digits: the last one when the benchmark began, whatever comes meanwhile."""
     done = timed(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT)
     return done.stdout.strip()
 

@@ -6,6 +6,8 @@ import os
 import shutil
 import ssl
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -65,8 +67,9 @@ def _hard_link(source: str, target: str) -> None:
     Path(target).hardlink_to(source)
 
 
-def prepare(parts: Parts) -> Peer:
-    """The base has no pip; the peer gets it for nothing, before the clock starts."""
+@contextmanager
+def prepared(parts: Parts) -> Iterator[Peer]:
+    """The base has no pip: the peer gets it before the clock starts. Its images are removed at the end."""
     base = "runbake-benchmark/base-with-pip"
     packed = BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
@@ -78,7 +81,13 @@ def prepare(parts: Parts) -> Peer:
     packed.seek(0)
     parts.engine.images.build(fileobj=packed, custom_context=True, tag=base, rm=True)
     _write_pip_conf(parts.work / "pip.conf")
-    return Peer(parts=parts, docker=_docker_with_buildkit(parts), base=base)
+    try:
+        yield Peer(parts=parts, docker=_docker_with_buildkit(parts), base=base)
+    finally:
+        for image in parts.engine.images.list():
+            for tag in image.tags:
+                if tag.startswith(f"{parts.registry}/") or tag == f"{base}:latest":
+                    parts.engine.images.remove(tag, force=True)
 
 
 def _without_caches(info: tarfile.TarInfo) -> tarfile.TarInfo | None:

@@ -96,9 +96,12 @@ class _Sampler:
 
 def _tree(pid: int) -> Iterable[int]:
     yield pid
+    command = _read(Path(f"/proc/{pid}/cmdline"))
     for listed in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in _read(listed).split():
-            yield from _tree(int(child))
+            # Between vfork and exec a child has its parent's memory and name; runbake only ever execs.
+            if _read(Path(f"/proc/{child}/cmdline")) != command:
+                yield from _tree(int(child))
 
 
 def _rss_bytes(pid: int) -> int:
