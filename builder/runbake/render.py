@@ -12,7 +12,8 @@ import jinja2
 from runbake.errors import ConfigError
 from runbake.image import FileEntry
 from runbake.release import Doors, Plan
-from runbake.release.assemble import provenance_of_platform, runtime_of, trees_of
+from runbake.release.assemble import runtime_of
+from runbake.release.trees import provenance_of_platform, trees_of
 
 TEMPLATE = "Dockerfile.j2"
 

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
 SCHEMA = "https://runbake.dev/schema/lock/v1"
+
+_FORMS = {
+    "name": re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*"),
+    "version": re.compile(r"[0-9A-Za-z][0-9A-Za-z.!+_-]*"),
+    "file_name": re.compile(r"[0-9A-Za-z][0-9A-Za-z.!+_-]*\.whl"),
+    "sha256": re.compile(r"[0-9a-f]{64}"),
+}
+"""What each field of a wheel may be: these words go into a file of requirements, where others are options."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +75,7 @@ class Lock:
 
     @classmethod
     def from_json(cls, text: str) -> Lock:
-        """The lock that this text is.
+        """The lock that this text is; whoever may write to the run or the registry may have written it.
 
         Raises:
             ValueError: the text is not a lock of this schema; the message says why.
@@ -84,21 +93,25 @@ class Lock:
                 runtime_requirements=tuple(document["runtimeRequirements"]),
                 model_as_of=document["modelAsOf"],
                 runtime_as_of=document["runtimeAsOf"],
-                wheels=tuple(
-                    LockedWheel(
-                        name=w["name"],
-                        version=w["version"],
-                        file_name=w["fileName"],
-                        sha256=w["sha256"],
-                        size_bytes=w["size"],
-                    )
-                    for w in document["wheels"]
-                ),
+                wheels=tuple(_wheel(each) for each in document["wheels"]),
             )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not a lock: {error!r}") from error
+        except (KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"not a lock: {error!r}"[:500]) from error
 
     @property
     def digest(self) -> str:
         """`sha256:` and the hash of the canonical JSON."""
         return "sha256:" + hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+def _wheel(document: dict[str, Any]) -> LockedWheel:
+    fields = {
+        "name": document["name"],
+        "version": document["version"],
+        "file_name": document["fileName"],
+        "sha256": document["sha256"],
+    }
+    for name, form in _FORMS.items():
+        if not form.fullmatch(fields[name]):
+            raise ValueError(f"{name} of a wheel is {fields[name]!r}"[:200])
+    return LockedWheel(**fields, size_bytes=int(document["size"]))

@@ -169,19 +169,27 @@ def _lock(request: Request, run: PromotedRun, wanted: LockRequest, doors: Doors)
     text = None if request.relock else doors.tracking.read_lock(run.run_id, lock_key(wanted))
     if text is None:
         return compile_lock(wanted, uv=doors.uv), False
-    try:
-        lock = Lock.from_json(text)
-    except ValueError as error:
-        raise LockError(
-            f"the lock stored on run {run.run_id} cannot be read: {error}",
-            hint="make a new one with --relock",
-        ) from error
+    lock = stored_lock(text, run.run_id)
     if request.lock_date and lock.model_as_of != request.lock_date:
         raise ConfigError(
             f"run {run.run_id} has a lock as of {lock.model_as_of or 'no date'}, not {request.lock_date}",
             hint="leave out --lock-date to use it, or replace it with --relock",
         )
     return lock, True
+
+
+def stored_lock(text: str, run_id: str) -> Lock:
+    """The lock that is stored on a run.
+
+    Raises:
+        LockError: the text is none.
+    """
+    try:
+        return Lock.from_json(text)
+    except ValueError as error:
+        raise LockError(
+            f"the lock stored on run {run_id} cannot be read: {error}", hint="make a new one with --relock"
+        ) from error
 
 
 def mebibytes(size: int) -> str:

@@ -21,6 +21,7 @@ from runbake.environment import (
     install,
     recipe_of,
 )
+from runbake.errors import TraceError, Unproven
 from runbake.image import STORED, Blob, Digest, FileEntry
 from runbake.published import Published, read_published
 from runbake.registry import ImageRef, Registry
@@ -83,7 +84,7 @@ class Prover:
 
     def _reference(self, subject: Subject, scratch: Path) -> Blob:
         wanted = (f"mlflow-skinny=={subject.mlflow_version}", "numpy", "pandas")
-        wheels = compile_extra(subject.lock, wanted, subject.lock.runtime_as_of, uv=self.uv)
+        wheels = compile_extra(subject.lock, wanted, _as_of(subject.lock), uv=self.uv)
         python = subject.interpreter
 
         def make() -> tuple[FileEntry, ...]:
@@ -101,19 +102,31 @@ class Prover:
         return self.store.layer(recipe, make, STORED, name="reference", comment="reference").blob
 
 
+def _as_of(lock: Lock) -> str:
+    # The model may have been logged by an MLflow that is younger than this tool; "" is undated.
+    return max(lock.runtime_as_of, lock.model_as_of) if lock.runtime_as_of and lock.model_as_of else ""
+
+
 def subject_of(published: Published) -> Subject:
-    """An image that is in a registry, as its own label file describes it."""
-    model, environment = published.label_file["model"], published.label_file["environment"]
-    lock = {key: value for key, value in environment["lock"].items() if key != "digest"}
-    return Subject(
-        ref=published.ref,
-        digest=published.digest,
-        platform=published.platform,
-        lock=Lock.from_json(json.dumps(lock)),
-        flavor=model["flavor"],
-        mlflow_version=model["mlflowVersion"],
-        signature_json=json.dumps(model["signature"]) if model["signature"] else "",
-    )
+    """An image that is in a registry, as its own label file describes it.
+
+    Raises:
+        TraceError: the label file lacks what a proof needs; whoever can push there may have written it.
+    """
+    try:
+        model, environment = published.label_file["model"], published.label_file["environment"]
+        lock = {key: value for key, value in environment["lock"].items() if key != "digest"}
+        return Subject(
+            ref=published.ref,
+            digest=published.digest,
+            platform=published.platform,
+            lock=Lock.from_json(json.dumps(lock)),
+            flavor=str(model["flavor"]),
+            mlflow_version=str(model["mlflowVersion"]),
+            signature_json=json.dumps(model["signature"]) if model["signature"] else "",
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise TraceError(f"the label file of {published.ref} cannot be used: {error!r}"[:500]) from error
 
 
 def prove_reference(ref: ImageRef, registry: Registry, prover: Prover) -> tuple[Proof, Digest]:
@@ -121,12 +134,20 @@ def prove_reference(ref: ImageRef, registry: Registry, prover: Prover) -> tuple[
 
     Raises:
         TraceError: it was not made by runbake.
+        Unproven: it is for another platform than this engine's.
         ProofFailed: it answers otherwise than MLflow.
     """
     with prover.story.step("read") as step:
-        published = read_published(ref, registry, platform=prover.engine.platform)
-        step.say(f"{published.digest[:19]}…, run {published.label_file['run']['id'][:12]}")
-    return prover.prove(subject_of(published)), published.digest
+        runs = prover.engine.platform
+        published = read_published(ref, registry, platform=runs)
+        subject = subject_of(published)
+        if published.platform != runs:
+            raise Unproven(
+                f"{ref} is for {published.platform}, and the engine here runs {runs}",
+                hint=f"prove it on a machine with {published.platform}",
+            )
+        step.say(f"{published.digest[:19]}…, {published.platform}")
+    return prover.prove(subject), published.digest
 
 
 def _described(proof: Proof) -> str:

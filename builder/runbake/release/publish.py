@@ -7,15 +7,15 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from runbake.environment import Lock, plan_wheel_groups
+from runbake.environment import plan_wheel_groups
 from runbake.errors import EngineMissing, TagExists, Unproven
 from runbake.image import Blob, Digest, Image, Layer, write_archive, write_layout
 from runbake.registry import ImageRef, Registry
-from runbake.release.assemble import interpreter_of
-from runbake.release.plan import Plan, PlatformPlan, mebibytes
+from runbake.release.plan import Plan, PlatformPlan, mebibytes, stored_lock
 from runbake.release.proving import Subject
 from runbake.release.request import Doors
 from runbake.release.story import Step
+from runbake.release.trees import interpreter_of
 from runbake.runtime import Proof
 
 PARALLEL_UPLOADS = 3
@@ -198,6 +198,6 @@ def keep_locks(plan: Plan, doors: Doors) -> tuple[PlatformPlan, ...]:
             continue
         write = doors.tracking.replace_lock if plan.request.relock else doors.tracking.write_lock_once
         text = write(plan.run.run_id, platform.lock.key, platform.lock.to_json())
-        lock = Lock.from_json(text)
+        lock = stored_lock(text, plan.run.run_id)
         kept.append(replace(platform, lock=lock, groups=plan_wheel_groups(lock), stored=True))
     return tuple(kept)
