@@ -80,7 +80,11 @@ def a_lock(**changes: object) -> Lock:
         "runtime_as_of": "2026-01-01T00:00:00Z",
         "wheels": (
             LockedWheel(
-                name="numpy", version="2.0", file_name="numpy-2.0.whl", sha256="1" * 64, size_bytes=9
+                name="numpy",
+                version="2.0",
+                file_name="numpy-2.0-py3-none-any.whl",
+                sha256="1" * 64,
+                size_bytes=9,
             ),
         ),
     }

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from runbake.environment.groups import ALONE_BYTES, BUCKETS, WheelGroup, plan_wheel_groups, recipe_of
 from runbake.environment.lock import Lock, LockedWheel
+from tests.unit.samples import a_lock
 
 names = st.from_regex(r"[a-z][a-z0-9]{0,8}(-[a-z0-9]{1,4})?", fullmatch=True)
 wheels = st.builds(
@@ -100,3 +103,24 @@ def test_interpreter_and_bytecode_are_part_of_a_recipe() -> None:
 
 def _recipes(groups: tuple[WheelGroup, ...]) -> dict[str, str]:
     return {group.name: recipe_of(group, interpreter="/p", bytecode="") for group in groups}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", "x\n--index-url http://h.example"),
+        ("name", "-r/etc/passwd"),
+        ("version", "1 ; import os"),
+        ("version", 1),
+        ("fileName", "../x-1-py3-none-any.whl"),
+        ("sha256", "0" * 63),
+        ("size", "many"),
+        ("size", None),
+    ],
+)
+def test_a_lock_that_strangers_wrote_cannot_carry_options(field: str, value: object) -> None:
+    """A wheel's words go into a file of requirements: anything but a name, version and hash is refused."""
+    document = json.loads(a_lock().to_json())
+    document["wheels"][0][field] = value
+    with pytest.raises(ValueError, match=r"wheel|not a lock|invalid literal"):
+        Lock.from_json(json.dumps(document))

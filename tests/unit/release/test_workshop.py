@@ -7,7 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from runbake.environment import Lock, LockedWheel, Uv, plan_wheel_groups
-from runbake.release.assemble import Workshop, _layer_of, _wheel_tree
+from runbake.release.assemble import _layer_of
+from runbake.release.trees import Workshop, _wheel_tree
 from runbake.store import Store
 from tests.unit.samples import a_lock
 
