@@ -25,6 +25,9 @@ def media_type_of(header: str | None) -> MediaType:
     """
     if not header or not header.strip():
         raise UnsupportedMedia("the request has no Content-Type")
+    if "*" in header:
+        # RFC 2231's continued and encoded values come as tuples, and none of ours needs them.
+        raise UnsupportedMedia("the Content-Type has extended parameters")
     message = Message()
     message["content-type"] = header.replace("\n", " ").replace("\r", " ")
     parameters = message.get_params(failobj=[])

@@ -60,6 +60,15 @@ def test_media_types(header: str, name: str, parameters: dict[str, str]) -> None
     assert media_type_of(header) == MediaType(name=name, parameters=parameters)
 
 
+@pytest.mark.parametrize(
+    "parameter", ["charset*=utf-8''utf-8", "charset*0=ut; charset*1=f-8", f"charset*{'9' * 5000}=a"]
+)
+def test_extended_parameters(parameter: str) -> None:
+    """Parameters as RFC 2231 encodes and continues them are 415."""
+    with pytest.raises(UnsupportedMedia):
+        media_type_of(f"application/json; {parameter}")
+
+
 @given(st.text() | st.none())
 def test_any_header_is_a_media_type_or_415(header: str | None) -> None:
     """No header raises anything but UnsupportedMedia."""
