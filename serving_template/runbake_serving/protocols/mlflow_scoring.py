@@ -2,18 +2,17 @@
 
 JSON with exactly one of `dataframe_split`, `dataframe_records`, `instances`, `inputs`, and maybe `params`; or
 csv with a header line. Answers are equal to those of MLflow's own server, with these deviations, each in
-favour of the caller: content types in any case; csv in any charset, without a header line (`header=absent`),
-for tensors and for datetimes, which MLflow refuses; NaN and infinities are null; refused are whole numbers
-out of range (MLflow wraps them around), rows of unequal lengths (it fills them up) and more labels than rows
-(it repeats the rows).
+favour of the caller: content types in any case; csv in the common charsets, without a header line
+(`header=absent`), for tensors and for datetimes, which MLflow refuses; NaN and infinities are null; refused
+are whole numbers out of range (MLflow wraps them around), rows of unequal lengths (it fills them up, or makes
+the first fields of a csv an index and shifts the rest), two csv columns of one name, and more labels than
+rows (it repeats the rows).
 
 Source: mlflow/pyfunc/scoring_server/__init__.py, mlflow/utils/proto_json_utils.py of MLflow 3.17.
 """
 
 from __future__ import annotations
 
-import codecs
-import io
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -26,6 +25,7 @@ from runbake_serving.casting import cast_frame, cast_value, casting, first_spec,
 from runbake_serving.enforcement import REFUSALS
 from runbake_serving.errors import InvalidRequest, UnsupportedMedia
 from runbake_serving.model import Model, Question, TableArray
+from runbake_serving.protocols.csv import frame_of_csv
 from runbake_serving.protocols.media_type import MediaType
 from runbake_serving.signature import Array, Column, Columns, Inputs, Scalar
 
@@ -47,7 +47,7 @@ def question_of(body: bytes, media_type: MediaType, model: Model) -> Question:
         return _question_of_json(body, model)
     if media_type.name == "text/csv":
         _check_parameters(media_type, known=("charset", "header"))
-        return Question(data=_frame_of_csv(body, media_type.parameters, model.inputs))
+        return Question(data=frame_of_csv(body, media_type.parameters, model.inputs))
     raise UnsupportedMedia("this route reads application/json and text/csv")
 
 
@@ -262,52 +262,3 @@ _READERS: Mapping[str, Callable[[Any, Inputs | None], Any]] = {
     "inputs": _data_of_inputs,
     "instances": _data_of_instances,
 }
-
-
-# --- csv -----------------------------------------------------------------------------------------------
-
-
-def _frame_of_csv(body: bytes, parameters: Mapping[str, str], inputs: Inputs | None) -> pd.DataFrame:
-    text = _decoded(body, parameters.get("charset", "utf-8"))
-    header = parameters.get("header", "present")
-    if header not in ("present", "absent"):
-        raise UnsupportedMedia("header must be present or absent")
-    names = list(specs_of(inputs)) or None
-    try:
-        frame = pd.read_csv(
-            io.StringIO(text),
-            header=0 if header == "present" else None,
-            names=names if header == "absent" else None,
-            dtype=_csv_types(inputs),
-        )
-    except REFUSALS as error:
-        raise InvalidRequest("the csv cannot be read as a table of the signature's types") from error
-    return _finished(frame, inputs)
-
-
-def _decoded(body: bytes, charset: str) -> str:
-    try:
-        return codecs.decode(body, codecs.lookup(charset).name)
-    except LookupError as error:
-        raise UnsupportedMedia("the charset is not known") from error
-    except (ValueError, TypeError) as error:
-        raise InvalidRequest("the body is not text in its charset") from error
-
-
-def _csv_types(inputs: Inputs | None) -> dict[Any, Any] | None:
-    if not isinstance(inputs, Columns):
-        return None
-    return {
-        column.name if column.name is not None else position: column.type.pandas
-        for position, column in enumerate(inputs.columns)
-        if isinstance(column.type, Scalar) and column.type is not Scalar.DATETIME
-    }
-
-
-def _finished(frame: pd.DataFrame, inputs: Inputs | None) -> pd.DataFrame:
-    """Cast what `read_csv` cannot: datetimes, and every column of a tensor."""
-    if isinstance(inputs, Columns):
-        moments = tuple(column for column in inputs.columns if column.type is Scalar.DATETIME)
-        # Binary stays text here, as in MLflow: base64 is a rule of its JSON formats.
-        return cast_frame(frame, Columns(columns=moments)) if moments and inputs.named else frame
-    return cast_frame(frame, inputs)

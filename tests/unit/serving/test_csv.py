@@ -1,0 +1,85 @@
+"""csv becomes a table with every field under its own column, or a refusal; a small body stays small."""
+
+from __future__ import annotations
+
+import bz2
+import tracemalloc
+import zlib
+
+import numpy as np
+import pytest
+
+from runbake_serving.errors import InvalidRequest, UnsupportedMedia
+from runbake_serving.protocols.csv import CHARSETS, frame_of_csv
+from runbake_serving.signature import Column, Columns, Inputs, Scalar, Tensor, Tensors
+
+AB = Columns(columns=tuple(Column(name=name, type=Scalar.DOUBLE, required=True) for name in "ab"))
+TENSOR = Tensors(tensors=(Tensor(name=None, dtype=np.dtype("float64"), shape=(-1, 2)),))
+ABSENT = {"header": "absent"}
+
+
+@pytest.mark.parametrize(
+    ("charset", "body"),
+    [
+        ("bz2", bz2.compress(b"a" * 20_000_000)),
+        ("zlib", zlib.compress(b"a" * 20_000_000)),
+        ("hex", b"612c62"),
+        ("rot13", b"n,o\n1,2\n"),
+        ("unicode_escape", b"a,b\n1,2\n"),
+        ("idna", b"a"),
+        ("../x", b"a"),
+    ],
+)
+def test_a_codec_is_not_a_charset(charset: str, body: bytes) -> None:
+    """Codecs that unpack or rewrite bytes are refused before they run."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(UnsupportedMedia):
+            frame_of_csv(body, {"charset": charset}, None)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "charset", [*sorted(CHARSETS), "utf-8", "UTF8", "iso-8859-1", "windows-1252", "latin1"]
+)
+def test_charsets(charset: str) -> None:
+    """Every charset of the list, by any of its common names, gives the same table."""
+    frame = frame_of_csv("a,b\n1,2\n".encode(charset), {"charset": charset}, AB)
+    assert frame.to_dict("records") == [{"a": 1.0, "b": 2.0}]
+
+
+@pytest.mark.parametrize("inputs", [AB, None])
+@pytest.mark.parametrize(
+    "rows", ["9,1,2\n", "9,9,1,2\n", "1,2\n9,1,2\n", "1,2,\n", "1\n", "1,2\n3\n", "3\n1,2\n"]
+)
+@pytest.mark.parametrize("header", ["a,b\n", None])
+def test_rows_of_another_width(inputs: Inputs | None, rows: str, header: str | None) -> None:
+    """Fields too many do not shift the others, and fields too few are not made up."""
+    if inputs is None and header is None and "\n" not in rows[:-1]:
+        return  # one row without names is as wide as it is
+    body = ((header or "") + rows).encode()
+    with pytest.raises(InvalidRequest):
+        frame_of_csv(body, {} if header else ABSENT, inputs)
+
+
+@pytest.mark.parametrize("text", ["a,b\n1,\n", 'a,b\r\n\r\n1,""\r\n  \n', "\ufeffa,b\r1,\r"])
+def test_gaps_and_blank_lines(text: str) -> None:
+    """A field that is there and empty is a gap; blank lines and a byte order mark are none of the table."""
+    frame = frame_of_csv(text.encode(), {}, AB)
+    assert list(frame.columns) == ["a", "b"]
+    np.testing.assert_array_equal(frame.to_numpy(), [[1.0, np.nan]])
+
+
+def test_two_columns_of_one_name() -> None:
+    """A name that stands for two columns is refused, not answered from the first of them."""
+    with pytest.raises(InvalidRequest, match="one name"):
+        frame_of_csv(b"a,a,b\n1,9,2\n", {}, AB)
+
+
+def test_a_tensor_has_no_header() -> None:
+    """csv for an array is read only where the caller says that its first line is data."""
+    with pytest.raises(InvalidRequest, match="header=absent"):
+        frame_of_csv(b"1,2\n3,4\n", {}, TENSOR)
+    assert frame_of_csv(b"1,2\n3,4\n", ABSENT, TENSOR).to_numpy().tolist() == [[1.0, 2.0], [3.0, 4.0]]
