@@ -14,12 +14,25 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from runbake.errors import ConfigError
 
 FILE_NAME = "runbake.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """A command's option: `flag` as the file spells it ("format"), `parameter` as the command calls it.
+
+    `many` says that it takes several values: a list in the file, or the only one of them.
+    """
+
+    flag: str
+    parameter: str
+    many: bool = False
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -37,16 +50,15 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def defaults_of(
-    document: Mapping[str, Any], options: Mapping[str, Iterable[str]], *, source: str
+    document: Mapping[str, Any], commands: Mapping[str, Iterable[Option]], *, source: str
 ) -> dict[str, dict[str, Any]]:
-    """Each command's settings from the file, by option name with underscores.
-
-    `options` maps each command to its option names as flags spell them.
+    """Each command's settings from the file, by the names of its parameters.
 
     Raises:
         ConfigError: a table or key is unknown; the message lists them all and suggests the nearest.
     """
-    everywhere = {name for names in options.values() for name in names}
+    options = {name: {option.flag: option for option in given} for name, given in commands.items()}
+    everywhere = {flag for flags in options.values() for flag in flags}
     shared = {key: value for key, value in document.items() if not isinstance(value, dict)}
     tables = {key: value for key, value in document.items() if isinstance(value, dict)}
     problems = [_unknown(key, everywhere | options.keys()) for key in shared if key not in everywhere]
@@ -62,11 +74,11 @@ def defaults_of(
         raise ConfigError(f"{source}: " + "; ".join(problems), hint="`runbake config` lists every setting")
     return {
         command: {
-            key.replace("-", "_"): value
+            flags[key].parameter: [value] if flags[key].many and isinstance(value, str) else value
             for key, value in {**shared, **tables.get(command, {})}.items()
-            if key in names
+            if key in flags
         }
-        for command, names in options.items()
+        for command, flags in options.items()
     }
 
 

@@ -6,10 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from runbake.config import defaults_of, read_config
+from runbake.config import Option, defaults_of, read_config
 from runbake.errors import ConfigError
 
-OPTIONS = {"containerize": ["repository", "move-tag", "tracking-uri"], "promote": ["tracking-uri"]}
+OPTIONS = {
+    "containerize": [
+        Option(flag="repository", parameter="repository"),
+        Option(flag="move-tag", parameter="move_tag"),
+        Option(flag="tracking-uri", parameter="tracking_uri"),
+        Option(flag="format", parameter="image_format"),
+        Option(flag="tag", parameter="tag", many=True),
+    ],
+    "promote": [Option(flag="tracking-uri", parameter="tracking_uri")],
+}
 
 
 def test_a_table_holds_for_its_command_and_the_top_for_all() -> None:
@@ -20,6 +29,17 @@ def test_a_table_holds_for_its_command_and_the_top_for_all() -> None:
         "containerize": {"tracking_uri": "b", "move_tag": True},
         "promote": {"tracking_uri": "a"},
     }
+
+
+def test_a_setting_reaches_its_parameter() -> None:
+    """By the flag's name, whatever the command calls it; one value will do where several may stand."""
+    document = {"containerize": {"format": "docker", "tag": "v1"}}
+    assert defaults_of(document, OPTIONS, source="f")["containerize"] == {
+        "image_format": "docker",
+        "tag": ["v1"],
+    }
+    document = {"containerize": {"tag": ["v1", "v2"]}}
+    assert defaults_of(document, OPTIONS, source="f")["containerize"] == {"tag": ["v1", "v2"]}
 
 
 def test_every_unknown_key_is_named_with_a_suggestion() -> None:

@@ -22,7 +22,7 @@ from runbake.cli.running import run_command
 from runbake.cli.settings import config
 from runbake.cli.story import one_line
 from runbake.cli.trace import trace_command
-from runbake.config import FILE_NAME, defaults_of, read_config
+from runbake.config import FILE_NAME, Option, defaults_of, read_config
 from runbake.errors import RunbakeError
 from runbake.tracking import use_mlflow_defaults
 
@@ -50,15 +50,16 @@ def cli(context: click.Context, config_file: Path | None) -> None:
     if config_file is None and not path.is_file():
         return
     options = {
-        name: [option_name(option) for option in command.params if isinstance(option, click.Option)]
+        name: [option_of(option) for option in command.params if isinstance(option, click.Option)]
         for name, command in cli.commands.items()
     }
     context.default_map = defaults_of(read_config(path), options, source=str(path))
 
 
-def option_name(option: click.Option) -> str:
-    """The option's name as its long flag spells it."""
-    return max(option.opts, key=len).lstrip("-")
+def option_of(option: click.Option) -> Option:
+    """What the settings file may say of an option."""
+    flag = max(option.opts, key=len).lstrip("-")
+    return Option(flag=flag, parameter=option.name or flag, many=option.multiple)
 
 
 for _command in (
@@ -91,7 +92,7 @@ def main() -> NoReturn:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        console.print("[red]error:[/] interrupted; no tag was moved. Run the same command again to go on.")
+        console.print("[red]error:[/] interrupted; run the same command again to go on")
         sys.exit(EXIT_INTERRUPTED)
     except Exception:  # noqa: BLE001 -- the one place: a bug stays a bug, with its own exit status
         traceback.print_exc()

@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from runbake.cli.story import one_line
+from runbake.redaction import redacted
 
 _ORIGINS = {
     ParameterSource.ENVIRONMENT: "environment",
@@ -21,7 +22,7 @@ _ORIGINS = {
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def config(context: click.Context, as_json: bool) -> None:
-    """Show every setting of every command with its value and origin."""
+    """Show every setting of every command with its value, credentials of URLs left out, and its origin."""
     rows = list(_rows(context))
     if as_json:
         names = ("command", "setting", "value", "origin")
@@ -42,7 +43,7 @@ def _rows(context: click.Context) -> Iterator[tuple[str, str, str, str]]:
                 value, source = option.consume_value(probe, {})
                 flag = max(option.opts, key=len)
                 origin = _ORIGINS.get(source, "flag") if _is_set(value) else "unset"
-                yield name, flag, str(value) if _is_set(value) else "", origin
+                yield name, flag, redacted(str(value)) if _is_set(value) else "", origin
 
 
 def _is_set(value: object) -> bool:
