@@ -11,11 +11,14 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
 
-from runbake.errors import DiskFull
+from runbake.errors import ConfigError, DiskFull
 from runbake.image import Codec, FileEntry, Layer, Packed, layer_of_packed, open_tar, pack
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -28,7 +31,7 @@ def disk_full_is_named(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in _FULL:
             raise
         raise DiskFull(
             f"no space left on the device of {directory}",
@@ -46,10 +49,24 @@ class Store:
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """An empty directory on the store's device, removed at the end."""
+        """An empty directory on the store's device, removed at the end.
+
+        Raises:
+            ConfigError: nothing can be written there.
+            DiskFull: the device is full.
+        """
         with disk_full_is_named(self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self.root, prefix="tmp-") as directory:
+            try:
+                self.root.mkdir(parents=True, exist_ok=True)
+                made = tempfile.TemporaryDirectory(dir=self.root, prefix="tmp-")
+            except OSError as error:
+                if error.errno in _FULL:
+                    raise
+                raise ConfigError(
+                    f"cannot write to the cache {self.root}: {error.strerror}",
+                    hint="point --cache (RUNBAKE_CACHE) at a directory of yours",
+                ) from error
+            with made as directory:
                 yield Path(directory)
 
     def blob_path(self, hex_digest: str) -> Path:
@@ -113,13 +130,10 @@ class Store:
         with disk_full_is_named(self.root):
             self._recipes.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=self._recipes, prefix="tmp-")
-            with os.fdopen(handle, "w") as out:
-                json.dump(
-                    {
-                        "sha256": packed.sha256,
-                        "size_bytes": packed.size_bytes,
-                        "diff_sha256": packed.diff_sha256,
-                    },
-                    out,
-                )
-            Path(name).replace(self._recipes / recipe)
+            partial = Path(name)
+            try:
+                with os.fdopen(handle, "w") as out:
+                    json.dump(asdict(packed), out)
+                partial.replace(self._recipes / recipe)
+            finally:
+                partial.unlink(missing_ok=True)
