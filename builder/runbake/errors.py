@@ -38,8 +38,9 @@
     ├── TraceError                  65   nothing leads from this reference to a run
     └── DiskFull                    74
 
-Exit codes 0 (done), 2 (usage, from click), 70 (a bug: the traceback is printed) and 130 (interrupted)
-belong to `cli`. `tests/unit/test_errors.py` keeps the numbers distinct and this drawing true.
+Exit codes 0 (done), 1 (`doctor` misses something), 2 (usage, from click), 70 (a bug: the traceback is
+printed), 130 (interrupted) and 143 (terminated) belong to `cli`.
+`tests/unit/test_errors.py` keeps the numbers distinct and this drawing true.
 """
 
 from __future__ import annotations

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from runbake.errors import RunbakeError
+from runbake.errors import ConfigError, DiskFull, RunbakeError
 from runbake.release import Release
 from runbake_serving.contract import VERSION
 
@@ -60,8 +63,9 @@ def finished(release: Release) -> dict[str, object]:
     }
 
 
-def failed(asked: str, error: RunbakeError) -> dict[str, object]:
-    """The document of a release that failed."""
+def failed(asked: str, error: BaseException) -> dict[str, object]:
+    """The document of a release that failed, was interrupted, or met a bug."""
+    ours = isinstance(error, RunbakeError)
     return {
         "schema": SCHEMA,
         "status": "failed",
@@ -69,16 +73,55 @@ def failed(asked: str, error: RunbakeError) -> dict[str, object]:
         "asked": asked,
         "error": {
             "kind": type(error).__name__,
-            "exitCode": error.exit_code,
-            "problem": str(error),
-            "try": error.hint,
+            "exitCode": _exit_code_of(error),
+            "problem": str(error) if ours else "the command's own output says more",
+            "try": error.hint if isinstance(error, RunbakeError) else "",
         },
     }
 
 
+def _exit_code_of(error: BaseException) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    code = error.code if isinstance(error, SystemExit) else getattr(error, "exit_code", 70)
+    return code if isinstance(code, int) else 1
+
+
 def write_report(path: Path, document: dict[str, object]) -> None:
-    """Write the document whole or not at all."""
+    """Write the document whole or not at all.
+
+    Raises:
+        ConfigError: there can be no such file.
+        DiskFull: no space is left for it.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    with _named(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(text.encode("utf-8", "replace"))
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def forget_report(path: Path) -> None:
+    """Remove an earlier document, which a killed command would leave for the next stage to believe.
+
+    Raises:
+        ConfigError: it cannot be removed.
+    """
+    with _named(path):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(f"no space left for {path}", hint="free some, or name another --report") from error
+        raise ConfigError(
+            f"cannot write {path}: {error.strerror}", hint="name another file with --report"
+        ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import click
@@ -14,7 +15,8 @@ from lab.exit_codes import README, with_table
 from runbake.cli import cli, report_error
 from runbake.cli.context import Settings
 from runbake.cli.story import TerminalStory
-from runbake.errors import RunbakeError
+from runbake.errors import ConfigError, InvalidReference, NotPromoted, RunbakeError
+from runbake.report import failed
 from tests.unit.samples import HOSTILE
 
 RUN = "0" * 32
@@ -68,6 +70,8 @@ def test_the_readme_lists_the_exit_codes_that_there_are() -> None:
         (("containerize", RUN, "--base", "b"), "--repository, --output"),
         (("containerize", RUN, "--base", "b", "--repository", "h.x/n:tag"), "--tag"),
         (("containerize", RUN, "--base", "b", "--repository", "h.x/n", "--platform", "linux/s390x"), "s390x"),
+        (("containerize", RUN, "--base", "b", "--repository", "h.x/n", "--platform", ","), "linux/amd64"),
+        (("containerize", RUN, "--base", "b", "--source-date-epoch", str(10**18)), "--source-date-epoch"),
         (("containerize", RUN, "--base", "b", "--output", "a.tar", "--output", "b.tar"), "one .tar file"),
         (("containerize", RUN, "--repository", "h.x/n"), "--base"),
         (("contanerize",), "No such command"),
@@ -79,6 +83,84 @@ def test_wrong_usage_is_named(arguments: tuple[str, ...], told: str) -> None:
 
     assert result.exit_code == 2
     assert told in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("--tag", "a/../b"), InvalidReference),
+        (("--tag", ""), InvalidReference),
+        (("--lock-date", "yesterday"), ConfigError),
+        (("--lock-date", "0001-01-01T00:00:00+23:59"), ConfigError),
+        (("--promote-tag", "x"), ConfigError),
+        (("--base", "https://h.x/n"), InvalidReference),
+        (("--cache", "/proc/none"), ConfigError),
+    ],
+)
+def test_bad_settings_are_refused_and_reported(
+    arguments: tuple[str, ...], error: type[RunbakeError], tmp_path: Path
+) -> None:
+    """Before anything is read; image.json says so, in the place of an earlier one that said "done"."""
+    report = tmp_path / "image.json"
+    report.write_text('{"status": "done"}')
+    common = ("containerize", RUN, "--base", "h.x/b", "--repository", "h.x/n", "--report", str(report))
+    result = invoke(*common, "--tracking-uri", "http://127.0.0.1:9", *arguments)
+
+    assert type(result.exception) is error
+    told = json.loads(report.read_text())
+    assert (told["status"], told["asked"]) == ("failed", RUN)
+    assert (told["error"]["kind"], told["error"]["exitCode"]) == (error.__name__, error.exit_code)
+
+
+def test_a_report_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """A file in the place of its directory: an error before anything is built."""
+    (tmp_path / "file").touch()
+    result = invoke(
+        "containerize", RUN, "--base", "b", "--repository", "h.x/n", "--report", str(tmp_path / "file" / "x")
+    )
+
+    assert isinstance(result.exception, ConfigError)
+    assert "--report" in result.exception.hint
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (KeyboardInterrupt(), 130),
+        (SystemExit(143), 143),
+        (click.UsageError("x"), 2),
+        (KeyError("secret"), 70),
+        (NotPromoted("x"), 13),
+    ],
+)
+def test_a_report_tells_how_the_command_ended(error: BaseException, code: int) -> None:
+    """Interrupted, misused or broken: the exit status is in it, and what a bug said is not."""
+    told = failed("asked", error)
+
+    assert told["error"]["exitCode"] == code  # type: ignore[index]
+    assert "secret" not in str(told)
+
+
+def test_every_option_can_stand_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`format` is not called so inside, and `tag` takes several: both reach the command."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runbake.toml").write_text('[containerize]\nformat = "docker"\ntag = "v1"\n')
+    rows = {tuple(line.split()[:2]): line.split()[2:] for line in invoke("config").output.splitlines()}
+
+    assert rows["containerize", "--format"] == ["runbake.toml", "docker"]
+    assert rows["containerize", "--tag"] == ["runbake.toml", "['v1']"]
+
+
+def test_config_shows_no_password() -> None:
+    """Credentials in the address of a server are left out."""
+    shown = CliRunner().invoke(
+        cli,
+        ["config"],
+        obj=Settings(environment={}, console=Console(stderr=True)),
+        env={"MLFLOW_TRACKING_URI": "http://me:hunter2@h.x:5000"},
+    )
+    assert "@h.x:5000" in shown.output
+    assert "hunter2" not in shown.output
 
 
 def test_config_shows_where_values_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

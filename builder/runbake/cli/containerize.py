@@ -14,16 +14,21 @@ from runbake.cli.context import (
     open_doors,
     open_prover,
     open_registries,
+    promote_tag_option,
+    settings,
     tracking_option,
 )
+from runbake.cli.story import TerminalStory
 from runbake.errors import ConfigError, RunbakeError
-from runbake.registry import ImageRef
-from runbake.release import Request, carry_out, planned, prove_reference
+from runbake.registry import ImageRef, check_tag
+from runbake.release import Release, Request, carry_out, planned, prove_reference
 from runbake.render import write_context
-from runbake.report import failed, finished, write_report
+from runbake.report import failed, finished, forget_report, write_report
 from runbake.tracking import ByExperiment, RunRef
 
 DEFAULT_REPORT = "image.json"
+_LATEST_S = 253_402_300_799
+"""9999-12-31T23:59:59Z, the last second that RFC 3339 can write."""
 
 
 def _chain(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -37,14 +42,7 @@ def _chain(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 _which = _chain(
     click.option("--model-name", default="", metavar="NAME", help="Which of the run's models, by name."),
-    click.option(
-        "--promote-tag",
-        envvar="RUNBAKE_PROMOTE_TAG",
-        default="promote=true",
-        show_default=True,
-        metavar="NAME=VALUE",
-        help="The run tag that means promoted.",
-    ),
+    promote_tag_option,
     click.option("--unpromoted", is_flag=True, help="Build a run that nobody promoted; it is recorded."),
 )
 _how = _chain(
@@ -81,7 +79,7 @@ _how = _chain(
         "--source-date-epoch",
         envvar="SOURCE_DATE_EPOCH",
         show_envvar=True,
-        type=click.IntRange(min=0),
+        type=click.IntRange(min=0, max=_LATEST_S),
         help="`created` of the image, in seconds since 1970.  [default: the run's end]",
     ),
     cache_option,
@@ -134,21 +132,37 @@ def containerize(**options: Any) -> None:
     RUN is a run id, runs:/ID[/NAME], models:/m-ID, models:/NAME/VERSION or models:/NAME@ALIAS. The last line
     on stdout is the image by digest.
     """
+    report: Path | None = None if options["dry_run"] else options["report"]
+    if report is not None:
+        forget_report(report)
+    try:
+        release = _containerized(options)
+    except BaseException as error:
+        if report is not None:
+            _report_failure(report, options["run"] or f"--experiment {options['experiment']}", error)
+        raise
+    if report is not None and release is not None:
+        write_report(report, finished(release))
+        click.echo(release.reference)
+
+
+def _containerized(options: dict[str, Any]) -> Release | None:
+    """What came of it; None after a dry run."""
     request = _request(options)
     doors = open_doors(options["tracking_uri"], options["cache"], promote_tag=options["promote_tag"])
-    report: Path = options["report"]
+    with planned(request, doors) as plan:
+        if options["dry_run"]:
+            click.echo(plan.to_json())
+            return None
+        return carry_out(plan, doors)
+
+
+def _report_failure(report: Path, asked: str, error: BaseException) -> None:
     try:
-        with planned(request, doors) as plan:
-            if options["dry_run"]:
-                click.echo(plan.to_json())
-                return
-            release = carry_out(plan, doors)
-    except RunbakeError as error:
-        if not options["dry_run"]:
-            write_report(report, failed(str(request.run), error))
-        raise
-    write_report(report, finished(release))
-    click.echo(release.reference)
+        write_report(report, failed(asked, error))
+    except RunbakeError as unwritable:
+        # What failed first is what the user must read.
+        TerminalStory(settings().console).warn(str(unwritable))
 
 
 def _request(options: dict[str, Any]) -> Request:
@@ -164,7 +178,7 @@ def _request(options: dict[str, Any]) -> Request:
         base=ImageRef.parse(options["base"]),
         platforms=_platforms(options["platform"]),
         repository=repository,
-        tags=tuple(options.get("tag", ())),
+        tags=tuple(check_tag(tag) for tag in dict.fromkeys(options.get("tag", ()))),
         layout=layout,
         archive=archive,
         image_format=options.get("image_format", "oci"),
@@ -188,7 +202,7 @@ def _run_of(options: dict[str, Any]) -> RunRef | ByExperiment:
 
 
 def _platforms(text: str) -> tuple[str, ...]:
-    platforms = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    platforms = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     for platform in platforms:
         if platform not in ("linux/amd64", "linux/arm64"):
             raise click.UsageError(f"--platform knows linux/amd64 and linux/arm64, not {platform!r}")
@@ -208,13 +222,12 @@ def _checked_date(text: str) -> str:
         return ""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise ConfigError(
             f"--lock-date is not RFC 3339: {text!r}", hint="like 2026-11-20T00:00:00Z"
         ) from error
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _created(epoch: int | None) -> str:

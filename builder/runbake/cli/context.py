@@ -64,6 +64,18 @@ def cache_option(command: Callable[..., object]) -> Callable[..., object]:
     )(command)
 
 
+def promote_tag_option(command: Callable[..., object]) -> Callable[..., object]:
+    """Add `--promote-tag`."""
+    return click.option(
+        "--promote-tag",
+        envvar="RUNBAKE_PROMOTE_TAG",
+        default="promote=true",
+        show_default=True,
+        metavar="NAME=VALUE",
+        help="The run tag that means promoted.",
+    )(command)
+
+
 def open_tracking(uri: str | None, *, promote_tag: str = "promote=true") -> Tracking:
     """The door to MLflow.
 

@@ -7,25 +7,16 @@ from datetime import UTC, datetime
 
 import click
 
-from runbake.cli.context import open_tracking, settings, tracking_option
+from runbake.cli.context import open_tracking, promote_tag_option, settings, tracking_option
 from runbake.cli.story import one_line
 from runbake.provenance import rfc3339
 from runbake.tracking import RunRef
-
-_tag_option = click.option(
-    "--promote-tag",
-    envvar="RUNBAKE_PROMOTE_TAG",
-    default="promote=true",
-    show_default=True,
-    metavar="NAME=VALUE",
-    help="The run tag that means promoted.",
-)
 
 
 @click.command(epilog="Example: runbake promote runs:/0123456789abcdef0123456789abcdef/model")
 @click.argument("run")
 @tracking_option
-@_tag_option
+@promote_tag_option
 def promote(run: str, tracking_uri: str | None, promote_tag: str) -> None:
     """Mark RUN as promoted, and when.
 
@@ -39,7 +30,7 @@ def promote(run: str, tracking_uri: str | None, promote_tag: str) -> None:
 @click.command(epilog="Example: runbake demote 0123456789abcdef0123456789abcdef")
 @click.argument("run")
 @tracking_option
-@_tag_option
+@promote_tag_option
 def demote(run: str, tracking_uri: str | None, promote_tag: str) -> None:
     """Take the promotion of RUN back; images made from it stay."""
     click.echo(open_tracking(tracking_uri, promote_tag=promote_tag).demote(RunRef.parse(run)))
@@ -49,7 +40,7 @@ def demote(run: str, tracking_uri: str | None, promote_tag: str) -> None:
 @click.option("--experiment", metavar="NAME", help="Only the runs of this experiment.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @tracking_option
-@_tag_option
+@promote_tag_option
 def promoted(experiment: str | None, as_json: bool, tracking_uri: str | None, promote_tag: str) -> None:
     """List promoted runs, the latest promotion first."""
     found = open_tracking(tracking_uri, promote_tag=promote_tag).promoted(experiment)

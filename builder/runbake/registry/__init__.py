@@ -2,7 +2,7 @@
 
 from runbake.registry.client import Manifest, Registry
 from runbake.registry.credentials import Credentials, CredentialSource, Secret
-from runbake.registry.reference import ImageRef, is_loopback
+from runbake.registry.reference import ImageRef, check_tag, is_loopback
 from runbake.registry.referrers import push_referrer, referrers
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Manifest",
     "Registry",
     "Secret",
+    "check_tag",
     "is_loopback",
     "push_referrer",
     "referrers",

@@ -52,7 +52,7 @@ def test_the_label_file_is_enough() -> None:
 )
 def test_a_label_file_of_strangers_is_refused(label_file: dict[str, object]) -> None:
     """Whoever can push there may have written it: an error that names the image."""
-    with pytest.raises(TraceError, match="h.x/n:t"):
+    with pytest.raises(TraceError, match=r"h\.x/n:t"):
         subject_of(published(label_file))
 
 
