@@ -25,6 +25,8 @@ from runbake_serving.signature import (
 )
 
 Spec = Column | Tensor
+_ROOM_BYTES = 64 << 20
+"""What numpy's text may take beyond a small multiple of the text itself."""
 
 
 def specs_of(inputs: Inputs | None) -> dict[str, Spec]:
@@ -130,9 +132,9 @@ def cast_value(value: Any, spec: Spec | None) -> Any:
     try:
         with casting():
             if spec is None:
-                return np.array(value)
+                return array_of(value)
             if isinstance(spec, Tensor):
-                return np.array(value, dtype=spec.dtype)
+                return array_of(value, spec.dtype)
             return _cast_for_column(value, spec)
     except REFUSALS as error:
         raise InvalidRequest(f"{_title(spec)} cannot be read as {_type_name(spec)}") from error
@@ -141,11 +143,40 @@ def cast_value(value: Any, spec: Spec | None) -> Any:
 def _cast_for_column(value: Any, column: Column) -> Any:
     kind = column.type
     if isinstance(kind, Scalar):
-        if isinstance(value, list):
-            return np.array(value, kind.numpy)
-        return np.array([value], kind.numpy)[0]
+        if not isinstance(value, list):
+            return np.array([value], kind.numpy)[0]
+        if kind is Scalar.STRING and not any(isinstance(item, (list, np.ndarray)) for item in value):
+            # As numpy's own text every item would take the room of the longest.
+            return np.array([str(item) for item in value], dtype=object)
+        return array_of(value, kind.numpy)
     checked = value_as(value, kind, required=column.required)
-    return np.array(checked) if isinstance(kind, Array) else checked
+    return array_of(checked) if isinstance(kind, Array) else checked
+
+
+def array_of(value: Any, dtype: np.dtype[Any] | None = None) -> Any:
+    """`numpy.array`, unless text in it would take far more room than it came in.
+
+    Raises:
+        ValueError: one text is so much longer than the others, each of which would take its room; or numpy's.
+    """
+    if dtype is None or dtype.kind in "US":
+        _check_room(value)
+    return np.array(value, dtype=dtype)
+
+
+def _check_room(value: Any) -> None:
+    longest, total, leaves, waiting = 0, 0, 0, [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, (list, np.ndarray)):
+            waiting.extend(item)
+            continue
+        leaves += 1
+        if isinstance(item, str):
+            longest, total = max(longest, len(item)), total + len(item)
+    # numpy holds four bytes for each character of the longest text.
+    if 4 * longest * leaves > _ROOM_BYTES + 16 * total:
+        raise ValueError("one text is far longer than the others")
 
 
 def _title(spec: Spec | None) -> str:

@@ -243,7 +243,13 @@ def _array_as(value: Any, array: Array, *, required: bool) -> Any:
 def _items_as(value: Any, items: Type, *, required: bool) -> Any:
     if not isinstance(items, Scalar):
         return [value_as(item, items, required=required) for item in value]
-    return series_as(pd.Series(value), items).to_numpy(dtype=items.numpy) if len(value) else value
+    if not len(value):
+        return value
+    checked = series_as(pd.Series(value), items)
+    if items is Scalar.STRING and isinstance(value, list):
+        # As numpy's own text every item would take the room of the longest.
+        return [str(item) for item in checked]
+    return checked.to_numpy(dtype=items.numpy)
 
 
 def _object_as(value: Any, object_: Object, *, required: bool) -> Any:

@@ -21,7 +21,7 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from runbake_serving.casting import cast_frame, cast_value, casting, first_spec, specs_of
+from runbake_serving.casting import array_of, cast_frame, cast_value, casting, first_spec, specs_of
 from runbake_serving.enforcement import REFUSALS
 from runbake_serving.errors import InvalidRequest, UnsupportedMedia
 from runbake_serving.model import Model, Question, TableArray
@@ -236,7 +236,7 @@ def _is_plain(value: Any, spec: Any) -> bool:
 def _joined(values: list[Any], spec: Any) -> Any:
     if isinstance(spec, Column) and isinstance(spec.type, Scalar):
         return cast_value(values, spec)
-    return np.array(values)
+    return array_of(values)
 
 
 def _check_lengths(data: dict[str, Any], inputs: Inputs | None) -> None:

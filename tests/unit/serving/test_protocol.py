@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from runbake_serving.flavors.flavor import Loaded, Rules
 from runbake_serving.model import Model, TableArray
 from runbake_serving.protocols.media_type import MediaType, media_type_of
 from runbake_serving.protocols.mlflow_scoring import FORMATS, question_of
-from runbake_serving.signature import Column, Columns, Inputs, Scalar, Signature, Tensor, Tensors
+from runbake_serving.signature import Array, Column, Columns, Inputs, Scalar, Signature, Tensor, Tensors
 
 JSON = MediaType(name="application/json", parameters={})
 
@@ -132,6 +133,45 @@ def test_sparse_records_do_not_fill_the_memory() -> None:
     body = json.dumps({"dataframe_records": records}).encode()
     with pytest.raises(InvalidRequest, match="in common"):
         question_of(body, JSON, model_of(None))
+
+
+UNEVEN = ["x" * 50_000, *["a"] * 12_000]
+TEXTS = Tensors(tensors=(Tensor(name=None, dtype=np.dtype("str"), shape=(-1,)),))
+NESTED = Columns(columns=(Column(name="a", type=Array(items=Scalar.STRING), required=True),))
+TEXT = Columns(columns=(Column(name="a", type=Scalar.STRING, required=True),))
+
+
+def memory_of(body: Any, inputs: Inputs | None) -> tuple[int, int]:
+    """The status of the answer to this JSON, and the most bytes that it took."""
+    tracemalloc.start()
+    try:
+        return status_of(json.dumps(body).encode(), JSON, model_of(inputs)), tracemalloc.get_traced_memory()[
+            1
+        ]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("body", "inputs", "status"),
+    [
+        ({"inputs": UNEVEN}, None, 400),
+        ({"inputs": UNEVEN}, TEXTS, 400),
+        ({"inputs": {"a": UNEVEN}}, TEXT, 200),
+        ({"instances": [{"a": text} for text in UNEVEN]}, None, 400),
+        ({"instances": [{"a": text} for text in UNEVEN]}, TEXT, 200),
+        ({"inputs": {"a": UNEVEN}}, NESTED, 400),
+        ({"inputs": [{"a": UNEVEN}]}, NESTED, 400),
+        ({"dataframe_records": [{"a": UNEVEN}]}, NESTED, 200),
+        ({"dataframe_split": {"data": [[1] * 20_000, *[[1]] * 20_000]}}, None, 400),
+        ({"dataframe_records": [[1] * 20_000, *[[1]] * 20_000]}, None, 400),
+        ({"dataframe_split": {"columns": ["a", "b"], "data": [[1] * 20_000, *[[1]] * 20_000]}}, TENSOR, 400),
+    ],
+)
+def test_a_small_body_stays_small(body: Any, inputs: Inputs | None, status: int) -> None:
+    """One long text or row among many short ones does not give all of them its size."""
+    answered, most_bytes = memory_of(body, inputs)
+    assert (answered, most_bytes < 100_000_000) == (status, True)
 
 
 VALUES = st.recursive(
