@@ -5,10 +5,14 @@ part from elsewhere, or a FunctionTransformer with its caller's function, may lo
 
 An array is enough where in addition nothing in the estimator looks at column names: no ColumnTransformer, no
 output set to pandas or polars, the signature's columns all required, of one number type, and in the order
-of training. Then scikit-learn turns the DataFrame into the very array that we made.
+of training: the estimator itself knows the names, or no part of it does. Then scikit-learn turns the
+DataFrame into the very array that we made.
 
-A refusal is a ValueError or a TypeError of the estimator: a missing value, a text where a number should be,
-too few columns. scikit-learn has no narrower one. The array path may sum rows in another order: 1e-9.
+A refusal is a ValueError, TypeError or OverflowError of the estimator: a missing value, a text where a number
+should be, too few columns; scikit-learn has no narrower one. So is what a value lacks, as a number lacks a
+text's methods; what an object of the model's lacks is a bug.
+
+The array path may sum rows in another order: 1e-9.
 """
 
 from __future__ import annotations
@@ -17,9 +21,11 @@ import pickle
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from runbake_serving.errors import StartError
 from runbake_serving.flavors.flavor import Loaded, Rules
@@ -32,6 +38,9 @@ PREDICTIONS = ("predict", "predict_proba", "predict_log_proba", "predict_joint_l
 _NUMBERS = (Scalar.DOUBLE, Scalar.FLOAT, Scalar.LONG, Scalar.INTEGER)
 _LOOKS_AT_NAMES = frozenset({"ColumnTransformer", "TransformedTargetRegressor"})
 _RUNS_FOREIGN_CODE = frozenset({"FunctionTransformer"})
+_CONTAINERS = (list, tuple, set, frozenset, dict)
+_VALUES = (type(None), str, bytes, bool, int, float, list, dict, np.generic, np.ndarray)
+"""What a cell of a table may hold."""
 
 
 def load(root: Path, flavors: Mapping[str, Any], signature: Signature, *, always_dataframe: bool) -> Loaded:
@@ -59,7 +68,7 @@ def rules_of(estimator: Any, signature: Signature, *, always_dataframe: bool = F
         rows_may_be_joined=own,
         array_dtype=_one_dtype(estimator, signature) if array else None,
         tolerance=TOLERANCE,
-        refusals=(ValueError, TypeError),
+        refusals=(ValueError, TypeError, OverflowError),
     )
 
 
@@ -67,13 +76,30 @@ def rules_of(estimator: Any, signature: Signature, *, always_dataframe: bool = F
 
 
 def _parts(estimator: Any) -> Iterator[Any]:
-    """The estimator and all estimators in it, as far as their parameters and fitted steps show."""
-    yield estimator
-    if not hasattr(estimator, "get_params"):
-        return
-    for value in estimator.get_params(deep=True).values():
-        if (hasattr(value, "fit") or callable(value)) and not isinstance(value, type):
-            yield value
+    """The estimator, all estimators in it, given or fitted, and the functions that it was given."""
+    seen, waiting = set[int](), [estimator]
+    while waiting:
+        part = waiting.pop()
+        if id(part) in seen or isinstance(part, type):
+            continue
+        seen.add(id(part))
+        if hasattr(part, "fit"):
+            yield part
+            waiting += [*getattr(part, "__dict__", {}).values(), *_params(part)]
+        elif isinstance(part, _CONTAINERS):
+            waiting += part.values() if isinstance(part, dict) else part
+        elif isinstance(part, np.ndarray) and part.dtype == object:
+            waiting += part.ravel().tolist()
+        elif type(part).__module__.startswith("sklearn."):
+            # Not an estimator, but it may hold one: CalibratedClassifierCV keeps its fitted ones like this.
+            waiting += getattr(part, "__dict__", {}).values()
+        elif callable(part):
+            yield part
+
+
+def _params(part: Any) -> Iterable[Any]:
+    # A FrozenEstimator does not tell the parameters of what is in it: each part is asked for its own.
+    return part.get_params(deep=False).values() if hasattr(part, "get_params") else ()
 
 
 def _is_own(part: Any) -> bool:
@@ -97,10 +123,17 @@ def _one_dtype(estimator: Any, signature: Signature) -> str | None:
     if len(kinds) != 1 or not all(column.required for column in inputs.columns):
         return None
     kind = kinds.pop()
-    names = list(getattr(estimator, "feature_names_in_", ()))
-    # An estimator fitted on an array knows no names: it takes what comes, in the signature's order.
-    in_order = not names or names == list(inputs.by_name)
+    in_order = _is_in_order(estimator, list(inputs.by_name))
     return kind.numpy.name if isinstance(kind, Scalar) and kind in _NUMBERS and in_order else None
+
+
+def _is_in_order(estimator: Any, names: list[str]) -> bool:
+    known = getattr(estimator, "feature_names_in_", None)
+    if known is not None:
+        return list(known) == names
+    # Fitted on an array it takes what comes, in the signature's order. But a Pipeline that begins with
+    # "passthrough" does not tell the names either, and its next step refuses a DataFrame in another order.
+    return not any(hasattr(part, "feature_names_in_") for part in _parts(estimator))
 
 
 # --- loading -------------------------------------------------------------------------------------------
@@ -167,6 +200,12 @@ def _prediction(estimator: Any, name: str) -> Callable[[Any, Mapping[str, Any]],
 
     def predict(data: Any, params: Mapping[str, Any]) -> Any:
         del params  # scikit-learn's predictions take none; MLflow checks and drops them likewise
-        return method(data)
+        try:
+            return method(data)
+        except AttributeError as error:
+            # A text step asks its values for `lower`. Raised by hand there is no name: not about a value.
+            if error.name is None or not isinstance(error.obj, _VALUES):
+                raise
+            raise TypeError("a value is of another kind than the model takes") from error
 
     return predict

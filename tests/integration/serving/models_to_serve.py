@@ -165,6 +165,17 @@ def texts() -> Case:
     return _case(model.fit(frame, ["+", "-", "+", "-"]), frame, serialization_format="cloudpickle")
 
 
+def _lowered(frame: pd.DataFrame) -> Any:
+    return [text.lower() for text in frame["text"]]
+
+
+def lowered_texts() -> Case:
+    """Text whose first step asks each value for a method of texts."""
+    frame = pd.DataFrame({"text": ["Good day", "Bad day", "Good night", "Bad night"]})
+    model = make_pipeline(FunctionTransformer(_lowered), TfidfVectorizer(), LogisticRegression())
+    return _case(model.fit(frame, ["+", "-", "+", "-"]), frame, serialization_format="cloudpickle")
+
+
 def unsigned() -> Case:
     """No signature: what the caller sends is what the model gets."""
     data, target = load_diabetes(return_X_y=True)
@@ -205,6 +216,7 @@ CASES: Mapping[str, Callable[[], Case]] = {
         mixed_table,
         times_and_flags,
         texts,
+        lowered_texts,
         unsigned,
         pickled,
         with_params,

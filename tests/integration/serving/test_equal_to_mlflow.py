@@ -141,6 +141,7 @@ ODD_BODIES = {
     "huge number": one_row("1e999"),
     "huge integer": one_row("9" * 30),
     "digits without end": one_row("9" * 5000),
+    "many digits beside a gap": '{"inputs": [[NaN, ' + "9" * 4000 + "]]}",
     "deep nesting": one_row("[" * 5000 + "]" * 5000),
     "no rows": json.dumps({"dataframe_split": {"columns": IRIS, "data": []}}),
     "index": json.dumps({"dataframe_split": {"columns": IRIS, "data": [ROW], "index": ["r7"]}}),
@@ -188,6 +189,18 @@ ODD_BODIES = {
 def test_odd_bodies(served: Callable[[str], Served], name: str, body: str) -> None:
     """Where MLflow answers an odd body we answer the same; where it refuses we refuse with 4xx."""
     compare(served(name), body)
+
+
+@pytest.mark.parametrize("value", [None, 7, 1.5, True, ["a"], {"a": 1}], ids=str)
+@pytest.mark.parametrize("name", ["texts", "lowered_texts"])
+def test_what_is_not_text(served: Callable[[str], Served], name: str, value: Any) -> None:
+    """A value that is not text in a column of text gets MLflow's answer, or is the caller's fault."""
+    for rows in ([["good"], [value]], [[value]]):
+        compare(served(name), json.dumps({"dataframe_split": {"columns": ["text"], "data": rows}}))
+        records = [{"text": text} for (text,) in rows]
+        compare(served(name), json.dumps({"dataframe_records": records}))
+        compare(served(name), json.dumps({"instances": records}))
+        compare(served(name), json.dumps({"inputs": {"text": [text for (text,) in rows]}}))
 
 
 def test_missing_value_in_a_whole_number_is_refused(served: Callable[[str], Served]) -> None:

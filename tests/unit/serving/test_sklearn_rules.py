@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import BaggingClassifier, RandomForestClassifier, VotingClassifier
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -46,7 +48,13 @@ def signature(*kinds: Scalar, names: str = "ab", required: bool = True) -> Signa
     )
 
 
-DOUBLES = signature(Scalar.DOUBLE, Scalar.DOUBLE)
+def passthrough() -> Any:
+    """A pipeline that hides the names of its second step."""
+    return make_pipeline("passthrough", LogisticRegression())
+
+
+NUMBERS = (Scalar.DOUBLE, Scalar.DOUBLE)
+DOUBLES = signature(*NUMBERS)
 PANDAS = make_pipeline(StandardScaler(), LogisticRegression()).set_output(transform="pandas")
 COLUMNS = make_pipeline(ColumnTransformer([("s", StandardScaler(), ["a"])]), LogisticRegression())
 
@@ -66,6 +74,12 @@ COLUMNS = make_pipeline(ColumnTransformer([("s", StandardScaler(), ["a"])]), Log
         (PANDAS, DOUBLES, None, True),
         (COLUMNS, DOUBLES, None, True),
         (make_pipeline(FunctionTransformer(np.log1p), LogisticRegression()), DOUBLES, None, False),
+        (passthrough(), DOUBLES, None, True),
+        (CalibratedClassifierCV(passthrough(), cv=2), signature(*NUMBERS, names="ba"), None, True),
+        (FrozenEstimator(COLUMNS.fit(FRAME, TARGET)), DOUBLES, None, True),
+        (FrozenEstimator(LogisticRegression().fit(FRAME, TARGET)), DOUBLES, "float64", True),
+        (VotingClassifier([("a", LogisticRegression())]), DOUBLES, "float64", True),
+        (BaggingClassifier(Foreign(), n_estimators=2), DOUBLES, None, False),
         (Foreign(), DOUBLES, None, False),
         (make_pipeline(StandardScaler(), Foreign()), DOUBLES, None, False),
     ],
@@ -75,6 +89,12 @@ def test_rules(estimator: Any, said: Signature, array: str | None, joined: bool)
     rules = rules_of(estimator.fit(FRAME, TARGET), said)
     assert (rules.array_dtype, rules.rows_may_be_joined) == (array, joined)
     assert rules_of(estimator, said, always_dataframe=True).array_dtype is None
+
+
+def test_fitted_on_an_array() -> None:
+    """Where no part knows names, an array in the signature's order is what a DataFrame would become."""
+    estimator = passthrough().fit(FRAME.to_numpy(), TARGET)
+    assert rules_of(estimator, signature(*NUMBERS, names="ba")).array_dtype == "float64"
 
 
 def test_a_model_cannot_reach_outside(tmp_path: Path) -> None:
