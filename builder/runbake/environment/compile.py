@@ -86,7 +86,7 @@ def compile_lock(request: LockRequest, *, uv: Uv) -> Lock:
         LockError: uv failed in another way.
     """
     target = _Target(python=request.python, uv_platform=request.uv_platform)
-    asked = requirements_of(_without_constraint_files(request), whose="the model")
+    asked = requirements_of(request.model_requirements, whose="the model")
     constraints = requirements_of(request.model_constraints, whose="the model's constraints")
     model = _resolve(
         asked, constraints, request.model_as_of, target, uv, doing="locking the model's requirements"
@@ -126,14 +126,6 @@ def compile_extra(
     found = _resolve_around(lock.wheels, requirements, as_of, target, uv, whose="the addition to the lock")
     locked = {wheel.name for wheel in lock.wheels}
     return tuple(wheel for wheel in found.wheels if wheel.name not in locked)
-
-
-def _without_constraint_files(request: LockRequest) -> tuple[str, ...]:
-    # MLflow writes "-c constraints.txt" and the file beside it; its lines came as `model_constraints`.
-    if not request.model_constraints:
-        return request.model_requirements
-    option = re.compile(r"\s*(?:-c|--constraint)[\s=]")
-    return tuple(line for line in request.model_requirements if not option.match(line))
 
 
 def _union(first: tuple[LockedWheel, ...], second: tuple[LockedWheel, ...]) -> tuple[LockedWheel, ...]:

@@ -150,6 +150,7 @@ def _plan_platform(
     as_of = request.lock_date or rfc3339(run.end_time_ms)
     wanted = LockRequest(
         model_requirements=served.requirements,
+        model_constraints=model.constraints,
         runtime_requirements=contract.RUNTIME_REQUIREMENTS,
         python=".".join(model.python_version.split(".")[:2]),
         platform=base.platform,

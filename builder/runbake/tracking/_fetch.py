@@ -47,6 +47,7 @@ def fetch(
         mlflow_version=description.mlflow_version,
         python_version=description.python_version,
         requirements=description.requirements,
+        constraints=description.constraints,
         signature_json=description.signature_json,
         metadata_json=description.metadata_json,
         input_example=description.input_example,

@@ -21,6 +21,7 @@ from runbake.tracking.run import Flavor
 MLMODEL = "MLmodel"
 PYTHON_ENV = "python_env.yaml"
 REQUIREMENTS = "requirements.txt"
+CONSTRAINTS = "constraints.txt"
 
 _LARGEST_BYTES = 8 << 20
 # As pip does: a comment starts at the line's start or after white space ("pkg @ url#egg" has none).
@@ -37,6 +38,7 @@ class Description:
     mlflow_version: str
     python_version: str
     requirements: tuple[str, ...]
+    constraints: tuple[str, ...]
     signature_json: str
     metadata_json: str
     input_example: str
@@ -64,6 +66,7 @@ def description_of(root: Path) -> Description:
         mlflow_version=str(document.get("mlflow_version") or ""),
         python_version=_python_version(root, text),
         requirements=requirements_of(_text_of(root / REQUIREMENTS, missing=ArtifactMissing)),
+        constraints=_constraints(root),
         signature_json=_signature(document.get("signature")),
         metadata_json=_json_or_empty(document.get("metadata"), f"{MLMODEL}: metadata"),
         input_example=_named_file(root, example.get("artifact_path")),
@@ -81,6 +84,13 @@ def requirements_of(text: str) -> tuple[str, ...]:
     lines = text.replace("\\\r\n", " ").replace("\\\n", " ").splitlines()
     bare = (_OPTION.sub("", _COMMENT.sub("", line)).strip() for line in lines)
     return tuple(line for line in bare if line)
+
+
+def _constraints(root: Path) -> tuple[str, ...]:
+    # MLflow writes them beside a requirements.txt that begins with "-c constraints.txt".
+    if not (root / CONSTRAINTS).is_file():
+        return ()
+    return requirements_of(_text_of(root / CONSTRAINTS, missing=ArtifactMissing))
 
 
 def _python_version(root: Path, mlmodel: str) -> str:

@@ -129,9 +129,9 @@ class FetchedModel:
     """A model's files on disk, complete and unchanged since they were listed.
 
     `python_version` is the full version from python_env.yaml ("3.11.7"); `requirements` are the non-comment
-    lines of requirements.txt in order, without options; `signature_json` (`{"inputs": …, "outputs": …,
-    "params": …}`) and `metadata_json` are canonical JSON texts or "".
-    `input_example`, `serving_input_example` are paths relative to `root`, or "".
+    lines of requirements.txt in order, without options, `constraints` those of constraints.txt;
+    `signature_json` (`{"inputs": …, "outputs": …, "params": …}`) and `metadata_json` are canonical JSON texts
+    or "". `input_example`, `serving_input_example` are paths relative to `root`, or "".
     """
 
     root: Path
@@ -144,3 +144,4 @@ class FetchedModel:
     metadata_json: str
     input_example: str
     serving_input_example: str
+    constraints: tuple[str, ...] = ()

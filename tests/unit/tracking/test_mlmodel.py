@@ -47,6 +47,17 @@ def test_a_model_describes_itself(tmp_path: Path) -> None:
     ) * 3
 
 
+def test_constraints_beside_the_requirements_are_kept(tmp_path: Path) -> None:
+    """MLflow writes `-c constraints.txt` above the requirements; without them, others would be built."""
+    root = model(tmp_path, constraints__txt="numpy<2  # why\n")
+    (root / "requirements.txt").write_text("-c constraints.txt\nscikit-learn\n")
+    description = description_of(root)
+
+    assert (description.requirements, description.constraints) == (("scikit-learn",), ("numpy<2",))
+    (root / "constraints.txt").unlink()
+    assert description_of(root).constraints == ()
+
+
 def test_python_3_10_is_not_3_1(tmp_path: Path) -> None:
     """An unquoted version is text, in python_env.yaml as in MLmodel, where YAML reads a number."""
     assert description_of(model(tmp_path)).python_version == "3.10"
