@@ -18,6 +18,9 @@ from runbake.redaction import cut, redacted
 from runbake.tracking.run import DatasetInput, FetchedModel, PromotedRun
 from runbake_serving import contract
 
+_FIRST_S, _LAST_S = -62_135_596_800, 253_402_300_799
+"""The years 1 to 9999."""
+
 VALUE_LIMIT = 4_096
 """Characters that the label file keeps of one parameter, tag or dataset field."""
 
@@ -64,7 +67,8 @@ def provenance_of(
         "data": [_dataset(dataset) for dataset in run.datasets],
         "environment": _environment(lock, base, codec_id),
     }
-    body = json.dumps(document, sort_keys=True, indent=1, ensure_ascii=False).encode() + b"\n"
+    text = json.dumps(document, sort_keys=True, indent=1, ensure_ascii=False)
+    body = text.encode("utf-8", "replace") + b"\n"  # a signature may hold a lone surrogate
     return Provenance(body=body, labels=_labels(run, lock, base, flavor, codec_id, Digest.of(body)))
 
 
@@ -75,8 +79,12 @@ def _text(value: str, *, name: str = "") -> str:
 
 
 def rfc3339(time_ms: int) -> str:
-    """A UTC time in whole seconds."""
-    return datetime.fromtimestamp(time_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """A UTC time in whole seconds; one that no calendar has becomes the nearest that it has.
+
+    Whoever logs a run may give it any end.
+    """
+    seconds = min(max(time_ms // 1000, _FIRST_S), _LAST_S)
+    return f"{datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()}Z"
 
 
 def _run(run: PromotedRun) -> dict[str, object]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import lzma
 import tarfile
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +20,12 @@ from runbake_serving import contract
 
 _SMALL_BYTES = 16 << 20
 """Configs and label files are a few kB; a registry that sends more is not believed."""
+
+
+_MALFORMED = (
+    *(KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError),
+    *(EOFError, gzip.BadGzipFile, lzma.LZMAError, tarfile.TarError, zlib.error),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +57,7 @@ def read_published(ref: ImageRef, registry: Registry, *, platform: str = "") -> 
     top = registry.fetch_manifest(ref.name, str(ref.digest or ref.tag or "latest"))
     try:
         return _read(ref, top, registry, platform)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, tarfile.TarError) as error:
+    except _MALFORMED as error:
         # Whoever can push there writes these documents; none of them may end in a traceback.
         raise TraceError(f"{ref} is not an image of runbake: {error!r}"[:500]) from error
 
@@ -96,4 +105,7 @@ def _label_file(registry: Registry, ref: ImageRef, descriptor: dict[str, Any]) -
     with tarfile.open(fileobj=io.BytesIO(_small(registry, ref, descriptor))) as archive:
         if name not in archive.getnames() or (member := archive.extractfile(name)) is None:
             raise TraceError(f"the last layer of {ref} holds no {contract.PROVENANCE_FILE}")
-        return member.read()
+        body = member.read(_SMALL_BYTES + 1)
+        if len(body) > _SMALL_BYTES:
+            raise TraceError(f"the label file of {ref} is larger than {_SMALL_BYTES >> 20} MiB")
+        return body

@@ -48,12 +48,14 @@ def chain_of_label_file(body: bytes, *carriers: tuple[str, str]) -> Chain:
     """
     try:
         document: dict[str, Any] = parse_label_file(body)
-    except ValueError as error:
-        raise TraceError(f"{carriers[0][1]} carries no label file of runbake: {error}") from error
+        told = [Link(stop=stop, text=text) for stop, text in _told(document) if text]
+        run_id = str(document["run"]["id"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        # Any server can answer anything.
+        raise TraceError(f"{carriers[0][1]} carries no label file of runbake: {error!r}"[:500]) from error
     links = [Link(stop=stop, text=text) for stop, text in carriers]
     links.append(Link(stop="label file", text=str(Digest.of(body))))
-    links.extend(Link(stop=stop, text=text) for stop, text in _told(document) if text)
-    return Chain(links=tuple(links), run_id=document["run"]["id"], body=body)
+    return Chain(links=(*links, *told), run_id=run_id, body=body)
 
 
 def _told(document: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -16,17 +16,18 @@ from runbake.provenance import (
     label,
     parse_label_file,
     provenance_of,
+    rfc3339,
 )
 from runbake.redaction import MARKER
-from runbake.tracking import Metric, PromotedRun
+from runbake.tracking import FetchedModel, Metric, PromotedRun
 from runbake_serving import contract
 from tests.unit.samples import HOSTILE, RUN_ID, a_lock, a_model, a_run
 
 BASE = BaseFacts(digest="sha256:" + "2" * 64, python="3.11.2")
 
 
-def provenance(run: PromotedRun) -> Provenance:
-    return provenance_of(run, a_model(), a_lock(), BASE, flavor="sklearn", codec_id="gzip:x")
+def provenance(run: PromotedRun, model: FetchedModel | None = None) -> Provenance:
+    return provenance_of(run, model or a_model(), a_lock(), BASE, flavor="sklearn", codec_id="gzip:x")
 
 
 def test_equal_facts_give_equal_bytes() -> None:
@@ -116,6 +117,21 @@ def test_metrics_without_a_json_word_are_text(value: float) -> None:
 def test_a_lone_surrogate_does_not_stop_the_build() -> None:
     """MLflow's JSON may carry half a character; UTF-8 cannot."""
     assert b"broken" in provenance(a_run(run_name="broken \ud800")).body
+    signature = json.dumps({"inputs": [{"name": "column \ud800", "type": "double"}]})
+    assert b"column ?" in provenance(a_run(), model=a_model(signature_json=signature)).body
+
+
+@pytest.mark.parametrize(
+    ("time_ms", "written"),
+    [
+        (1_767_000_060_999, "2025-12-29T09:21:00Z"),
+        (10**18, "9999-12-31T23:59:59Z"),
+        (-(10**18), "0001-01-01T00:00:00Z"),
+    ],
+)
+def test_any_number_is_a_time(time_ms: int, written: str) -> None:
+    """Whoever logs a run may give it any end: what no calendar has is the nearest that it has."""
+    assert rfc3339(time_ms) == written
 
 
 @given(st.text(max_size=3 * LABEL_LIMIT))

@@ -116,6 +116,7 @@ def _safe_name(name: str, directory: str) -> str:
             ("holds a slash", "/" in name),
             ("holds a backslash", "\\" in name),
             ("holds a NUL", "\0" in name),
+            ("is no text (a lone surrogate)", any("\ud800" <= each <= "\udfff" for each in name)),
             ("is longer than 255 bytes", len(name.encode("utf-8", "surrogatepass")) > 255),
         )
         if found
@@ -157,14 +158,20 @@ class ProxiedStore:
         where = posixpath.join(self._root, path).rstrip("/")
         answer = self._door.request("GET", _PROXY, params={"path": where}).json()
         entries = answer.get("files", []) if isinstance(answer, dict) else []
-        return tuple(
-            Listed(
-                name=str(entry["path"]),
-                is_directory=bool(entry.get("is_dir")),
-                size_bytes=int(entry.get("file_size") or 0),
+        try:
+            return tuple(
+                Listed(
+                    name=str(entry["path"]),
+                    is_directory=bool(entry.get("is_dir")),
+                    size_bytes=int(entry.get("file_size") or 0),
+                )
+                for entry in entries
             )
-            for entry in entries
-        )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise TrackingError(
+                f"{self._door.address} lists {where[:200]!r} in a way that MLflow does not: {error!r}"[:500],
+                hint="is that address an MLflow server, of version 2 or 3?",
+            ) from error
 
     # A connection that breaks in the middle of a file is not retried by MLflow's own session.
     @retry(

@@ -53,6 +53,8 @@ _SIGNATURE = re.compile(
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _BARE_STATUS = re.compile(r"failed with error code (\d{3})")
 _RETRIED_STATUS = re.compile(r"too many (\d{3}) error responses")
+_BAD_SETTING = re.compile(r"^Failed to convert (?P<value>.{1,80}) for (?P<name>MLFLOW_[A-Z_]+):")
+"""What MLflow says of an environment variable that is no number."""
 _AUTH_CODES = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"})
 _MISSING_CODES = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "ENDPOINT_NOT_FOUND"})
 
@@ -186,6 +188,8 @@ class Translated:
         family = type(error).__module__.partition(".")[0]
         if isinstance(error, requests.RequestException) or family == "mlflow":
             return self._of_mlflow(error)
+        if isinstance(error, ValueError) and (found := _BAD_SETTING.search(str(error))):
+            return ConfigError(f"{found['name']} is {found['value']}, which MLflow cannot read")
         if isinstance(error, OSError) and family == "builtins":
             return self._of_disk(error)
         if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in CLOUD_LIBRARIES:

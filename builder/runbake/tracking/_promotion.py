@@ -27,8 +27,8 @@ def at_ms_of(text: str) -> int | None:
     if not _RFC3339.fullmatch(text):
         return None
     try:
-        at = datetime.fromisoformat(text.upper())
-    except ValueError:
+        at = datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
     return round(at.timestamp() * 1000)
 

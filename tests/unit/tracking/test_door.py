@@ -107,6 +107,15 @@ def test_foreign_exceptions_become_ours(
     assert caught.value.__cause__ is foreign
 
 
+def test_a_setting_that_mlflow_cannot_read_is_named(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A word where MLflow wants a number names its variable."""
+    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
+
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "soon")
+    with pytest.raises(ConfigError, match="MLFLOW_HTTP_REQUEST_TIMEOUT is 'soon'"), door.translated("run 1"):
+        MLFLOW_HTTP_REQUEST_TIMEOUT.get()
+
+
 @pytest.mark.parametrize("bug", [KeyError("x"), ZeroDivisionError(), ModuleNotFoundError("x", name="x")])
 def test_bugs_stay_bugs(door: Door, bug: Exception) -> None:
     """What is nobody's fault but ours passes through."""

@@ -37,7 +37,10 @@ def test_a_moment_survives_its_text(at_ms: int) -> None:
     assert at_ms_of(rfc3339_of(at_ms)) == at_ms
 
 
-@pytest.mark.parametrize("text", ["", "soon", "2026-11-22", "2026-13-01T00:00:00Z", "1795389510", "x" * 9000])
+@pytest.mark.parametrize(
+    "text",
+    ["", "soon", "2026-11-22", "2026-13-01T00:00:00Z", "1795389510", "0001-01-01T00:00:00+23:59", "x" * 9000],
+)
 def test_what_is_no_time_is_none(text: str) -> None:
     """Anybody can write the tag: text that is no RFC 3339 moment counts as none."""
     assert at_ms_of(text) is None

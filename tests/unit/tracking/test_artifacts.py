@@ -1,0 +1,63 @@
+"""Listings of artifacts: what a store says is checked before anything is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from runbake.errors import TrackingError, UnsafePath
+from runbake.tracking._artifacts import Listed, ProxiedStore, files_in
+from runbake.tracking._door import Door
+
+
+class OneDirectory:
+    """A store whose root holds one file."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def list_directory(self, path: str) -> tuple[Listed, ...]:
+        """The one file, and nothing below it."""
+        return (Listed(name=self._name, is_directory=False, size_bytes=1),) if not path else ()
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a/b", "/etc/passwd", "a\\b", "a\0", "half \ud800", "x" * 256]
+)
+def test_a_name_that_is_no_file_name_is_refused(name: str) -> None:
+    """No listing has a file written outside the model's directory, or under half a character."""
+    with pytest.raises(UnsafePath):
+        files_in(OneDirectory(name))  # type: ignore[arg-type]
+
+
+class AnsweringDoor(Door):
+    """A server that answers each listing with the same document."""
+
+    def __init__(self, document: object) -> None:
+        super().__init__("http://127.0.0.1:9", timeout_s=1, artifact_hosts=())
+        self._document = document
+
+    def request(self, method: str, endpoint: str, **kwargs: Any) -> Any:
+        """The answer, which is JSON."""
+        return self
+
+    def json(self) -> object:
+        """The document."""
+        return self._document
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"files": [{}]},
+        {"files": 1},
+        {"files": None},
+        {"files": ["x"]},
+        {"files": [{"path": "a", "file_size": "?"}]},
+    ],
+)
+def test_a_listing_that_mlflow_does_not_write_is_refused(document: object) -> None:
+    """Another server's JSON ends in a message that names the server."""
+    with pytest.raises(TrackingError, match=r"127\.0\.0\.1:9"):
+        ProxiedStore(AnsweringDoor(document), "1/models").list_directory("")
