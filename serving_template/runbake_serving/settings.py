@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from runbake_serving import contract
 from runbake_serving.errors import StartError
 
 PREFIX = "RUNBAKE_"
+_SERVICE_HOST = "_SERVICE_HOST"
+_OF_A_SERVICE = re.compile(
+    r"_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
 MOST_WORKERS = 4
 """Default workers at most; more is asked for with RUNBAKE_WORKERS."""
 
@@ -47,7 +52,9 @@ def settings_of(environ: Mapping[str, str]) -> Settings:
     Raises:
         StartError: an unknown RUNBAKE_ variable, or values out of range; every fault is named.
     """
-    given = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
+    ours = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
+    foreign = _of_services(ours) - set(contract.SETTINGS)
+    given = {name: value for name, value in ours.items() if name not in foreign}
     faults = [_unknown(name) for name in sorted(given) if name not in contract.SETTINGS]
     reader = _Reader(given, faults)
     default = Settings()
@@ -67,6 +74,21 @@ def settings_of(environ: Mapping[str, str]) -> Settings:
     if faults:
         raise StartError("; ".join(faults), hint=f"known settings: {', '.join(contract.SETTINGS)}")
     return settings
+
+
+def _of_services(names: Collection[str]) -> set[str]:
+    """The names that Kubernetes sets in every container, here for Services called runbake-something.
+
+    Source: Kubernetes, concepts of Service, "Environment variables"; the same as Docker's links.
+    """
+    # Only of a Service that tells its host: RUNBAKE_ADMIN_PORT alone is a setting that somebody misspelt.
+    services = [name.removesuffix(_SERVICE_HOST) for name in names if name.endswith(_SERVICE_HOST)]
+    return {
+        name
+        for name in names
+        for service in services
+        if name.startswith(service) and _OF_A_SERVICE.fullmatch(name, len(service))
+    }
 
 
 def _unknown(name: str) -> str:

@@ -66,6 +66,41 @@ def test_a_kubernetes_service_is_recognised() -> None:
         settings_of({"RUNBAKE_PORT": "tcp://10.0.0.1:80"})
 
 
+def variables_of(service: str, port: str) -> dict[str, str]:
+    """What Kubernetes sets in every container for one Service with two ports."""
+    return {
+        f"{service}_SERVICE_HOST": "10.0.0.1",
+        f"{service}_SERVICE_PORT": port,
+        f"{service}_SERVICE_PORT_HTTP": port,
+        f"{service}_PORT": f"tcp://10.0.0.1:{port}",
+        f"{service}_PORT_{port}_TCP": f"tcp://10.0.0.1:{port}",
+        f"{service}_PORT_{port}_TCP_PROTO": "tcp",
+        f"{service}_PORT_{port}_TCP_PORT": port,
+        f"{service}_PORT_{port}_TCP_ADDR": "10.0.0.1",
+        f"{service}_PORT_53_UDP": "udp://10.0.0.1:53",
+        f"{service}_PORT_53_UDP_PROTO": "udp",
+    }
+
+
+@pytest.mark.parametrize("service", ["RUNBAKE_WINE", "RUNBAKE_WINE_V2", "RUNBAKE_SERVICE", "RUNBAKE_PORT"])
+def test_variables_of_a_kubernetes_service(service: str) -> None:
+    """Those of a Service called runbake-something are not settings, and do not hide a misspelt one."""
+    others = variables_of(service, "80")
+    assert settings_of({**others, "RUNBAKE_WORKERS": "2"}) == Settings(workers=2)
+    for wrong in ("RUNBAKE_WORKER", "RUNBAKE_ADMIN_PORT", "RUNBAKE_SERVICE_PORT_"):
+        with pytest.raises(StartError, match=wrong):
+            settings_of({**others, wrong: "80"})
+
+
+def test_variables_of_a_service_called_runbake() -> None:
+    """All but RUNBAKE_PORT, which is a setting too, are passed over; that one is told as what it is."""
+    others = variables_of("RUNBAKE", "80")
+    with pytest.raises(StartError, match="enableServiceLinks") as caught:
+        settings_of(others)
+    assert "unknown" not in str(caught.value)
+    assert settings_of({**others, "RUNBAKE_PORT": "81"}) == Settings(port=81)
+
+
 @given(st.sampled_from(contract.SETTINGS), st.text())
 def test_any_text_is_settings_or_an_error(name: str, value: str) -> None:
     """No value of any variable raises anything but StartError."""
