@@ -11,7 +11,7 @@ from runbake_serving.log import LOGGER
 from runbake_serving.model import load_model
 from runbake_serving.provenance import read_provenance
 from runbake_serving.settings import Settings, workers_of
-from runbake_serving.supervisor import Supervisor, bound_sockets
+from runbake_serving.supervisor import Supervisor, bound_sockets, remove_socket
 
 
 def serve(settings: Settings, *, cpus: float, now_s: Callable[[], float], started_s: float) -> int:
@@ -21,6 +21,7 @@ def serve(settings: Settings, *, cpus: float, now_s: Callable[[], float], starte
         StartError: address, label file or model cannot be used.
     """
     sockets = bound_sockets(settings)
+    inode = settings.uds.stat().st_ino if settings.uds else None
     try:
         provenance = read_provenance(settings.provenance_file)
         model = load_model(settings.model_root, always_dataframe=settings.always_dataframe)
@@ -42,4 +43,4 @@ def serve(settings: Settings, *, cpus: float, now_s: Callable[[], float], starte
         ).run()
     finally:
         if settings.uds:
-            settings.uds.unlink(missing_ok=True)
+            remove_socket(settings.uds, inode=inode)

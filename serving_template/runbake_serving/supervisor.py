@@ -7,6 +7,7 @@ with all of them blocked there is no moment at which one is lost or strikes in t
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import signal
@@ -14,6 +15,7 @@ import socket
 import stat
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -66,12 +68,35 @@ def _tcp_socket(host: str, port: int) -> socket.socket:
 
 def _unix_socket(path: Path) -> socket.socket:
     if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
+        if _is_bound(path):
+            raise OSError(errno.EADDRINUSE, "another server has this socket")
         path.unlink()  # left behind by a process that was killed
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(path))
     # Who may reach it is decided by the directory; the caller is another user than ours as a rule.
     path.chmod(0o666)
     return listener
+
+
+def _is_bound(path: Path) -> bool:
+    # A server that still loads its model is bound and does not listen, so that it refuses callers just as
+    # an empty path does. A socket of another kind is refused as such only where there is a socket at all.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as caller:
+        try:
+            caller.connect(str(path))
+        except ConnectionRefusedError:
+            return False
+        except OSError as error:
+            if error.errno != errno.EPROTOTYPE:
+                raise
+    return True
+
+
+def remove_socket(path: Path, *, inode: int | None) -> None:
+    """Remove the socket's path, unless another server has put its own there meanwhile."""
+    with suppress(FileNotFoundError):
+        if path.stat().st_ino == inode:
+            path.unlink()
 
 
 @dataclass(slots=True)

@@ -389,6 +389,41 @@ def test_unix_socket(tmp_path: Path, iris_model: Path) -> None:
             process.communicate()
 
 
+def test_a_unix_socket_is_not_taken_over(tmp_path: Path, iris_model: Path) -> None:
+    """A server whose socket's path is another server's says so, and leaves the path as it is."""
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as loading:
+        loading.bind(str(path))
+        for listens in (False, True):
+            if listens:
+                loading.listen()
+            done = command(tmp_path, iris_model, "serve", RUNBAKE_UDS=str(path))
+            assert (done.returncode, b"another server" in done.stderr) == (1, True), done.stderr
+            assert path.is_socket()
+
+
+def test_a_unix_socket_of_a_successor_stays(tmp_path: Path, iris_model: Path) -> None:
+    """A server that ends removes the path of its own socket, and not the one that took its place."""
+    path = tmp_path / "s"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runbake_serving"],
+        env=environment(tmp_path, iris_model, RUNBAKE_UDS=str(path), RUNBAKE_WORKERS="1"),
+        stderr=subprocess.PIPE,
+    )
+    try:
+        ping_over(path, process)
+        with socket.socket(socket.AF_UNIX) as successor:
+            successor.bind(str(tmp_path / "t"))
+            (tmp_path / "t").rename(path)
+            process.send_signal(signal.SIGTERM)
+            log = process.communicate(timeout=DEADLINE_S)[1]
+            assert (process.returncode, path.is_socket()) == (0, True), log
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
 def ping_over(path: Path, process: subprocess.Popen[bytes]) -> bytes:
     """The status line of /ping, when it answers."""
     give_up_at = time.monotonic() + DEADLINE_S
