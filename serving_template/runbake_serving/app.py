@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -48,12 +49,18 @@ def create_app(settings: Settings, model: Model, provenance: Provenance | None) 
     if settings.page and provenance is not None:
         _add_provenance(app, provenance)
     headers = provenance.headers if provenance is not None else ()
+    app.state.cut_off = False
     app.add_middleware(Stamped, headers=headers)
     app.add_exception_handler(RequestError, _refused)
     app.add_exception_handler(HTTPException, _refused_by_routing)
     app.add_exception_handler(ClientDisconnect, _nobody_listens)
     app.add_exception_handler(Exception, _bug_answer(headers))
     return app
+
+
+def cut_off(app: FastAPI) -> bool:
+    """A request was not answered, because it was not finished when the grace time was over."""
+    return bool(app.state.cut_off)
 
 
 def _add_health(app: FastAPI, model: Model) -> None:
@@ -170,6 +177,10 @@ class Stamped:
         exchange = _Exchange(send, [*self._headers, (_REQUEST_ID.lower().encode(), request_id.encode())])
         try:
             await self._app(scope, receive, exchange.send)
+        except asyncio.CancelledError:
+            # The server cancels only what is left when the grace time is over.
+            scope["app"].state.cut_off = True
+            raise
         finally:
             LOGGER.info("request", extra={"fields": _access(scope, exchange, request_id)})
 

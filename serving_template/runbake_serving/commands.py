@@ -25,6 +25,9 @@ _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
     """Run one command; the exit status: 0 well, 1 failed, 2 wrong usage.
 
+    `serve` also ends with 70 where its workers keep dying, and with 71 where it was told to stop and requests
+    were cut off at the end of the grace time.
+
     Native thread pools are limited through `environ` before anything loads them.
     """
     chosen = _parser().parse_args(arguments or ["serve"])

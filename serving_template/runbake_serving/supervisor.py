@@ -29,6 +29,8 @@ MOST_CRASHES = 5
 CRASH_WINDOW_S = 60.0
 CRASHED = 70
 """Exit status of a process that gave up."""
+OVERRAN = 71
+"""Exit status after SIGTERM where requests were cut off, because the grace time was over."""
 
 _STOPPING = frozenset({signal.SIGTERM, signal.SIGINT})
 _WATCHED = frozenset({*_STOPPING, signal.SIGCHLD, signal.SIGALRM})
@@ -99,6 +101,12 @@ def remove_socket(path: Path, *, inode: int | None) -> None:
             path.unlink()
 
 
+def _pause_s(crashes: int) -> float:
+    """How long to wait before a worker is replaced: not at all once, then longer with each crash."""
+    # What made one worker die may pass: a memory limit, a file being replaced.
+    return 0.0 if crashes < 2 else 0.25 * 2 ** (crashes - 2)
+
+
 @dataclass(slots=True)
 class Supervisor:
     """Keeps `workers` processes running `work` on `sockets` until a signal ends it.
@@ -116,7 +124,7 @@ class Supervisor:
     _lifeline: tuple[int, int] = (-1, -1)
 
     def run(self) -> int:
-        """Serve until SIGTERM or SIGINT; 0 if all workers ended well, else `CRASHED`."""
+        """Serve until SIGTERM or SIGINT; 0 if all workers ended well, else `OVERRAN` or `CRASHED`."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
         # Workers end when the other end closes, also when this process is killed without a word.
         self._lifeline = os.pipe()
@@ -153,7 +161,13 @@ class Supervisor:
                 if self._crashes_too_often():
                     LOGGER.error("workers keep dying: giving up")
                     return False
+                if self._told_to_stop_within(_pause_s(len(self._crashes))):
+                    return True
                 self._start_worker()
+
+    @staticmethod
+    def _told_to_stop_within(pause_s: float) -> bool:
+        return pause_s > 0 and signal.sigtimedwait(_STOPPING, pause_s) is not None
 
     def _crashes_too_often(self) -> bool:
         while self._crashes and self._crashes[0] < self.now_s() - CRASH_WINDOW_S:
@@ -177,12 +191,12 @@ class Supervisor:
         signal.setitimer(signal.ITIMER_REAL, self.grace_s + _LAST_CALL_S)
         while self._children:
             ended = self._buried()
-            if any(code != 0 for _, code in ended):
-                status = status or CRASHED
+            for _, code in ended:
+                status = status or (code if code in (0, OVERRAN) else CRASHED)
             if self._children and not ended and signal.sigwait(_WATCHED) == signal.SIGALRM:
                 LOGGER.error("grace time is over: workers are killed")
                 self._tell(signal.SIGKILL)
-                status = status or CRASHED
+                status = status or OVERRAN
         return status
 
     def _tell(self, number: signal.Signals) -> None:

@@ -11,6 +11,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from runbake_serving.app import cut_off
 from runbake_serving.encoding import answer_of
 from runbake_serving.errors import RequestError
 from runbake_serving.log import LOGGER, cause_of
@@ -19,6 +20,7 @@ from runbake_serving.predictor import Predictor
 from runbake_serving.protocols.media_type import MediaType
 from runbake_serving.protocols.mlflow_scoring import question_of
 from runbake_serving.settings import Settings
+from runbake_serving.supervisor import OVERRAN
 
 _BACKLOG = 2048
 _JSON = MediaType(name="application/json", parameters={})
@@ -27,7 +29,10 @@ _JSON = MediaType(name="application/json", parameters={})
 def serve(
     app: FastAPI, model: Model, settings: Settings, sockets: Sequence[socket.socket], lifeline: int
 ) -> int:
-    """Answer until SIGTERM, or until the other end of the pipe `lifeline` closes; 0 after a clean end."""
+    """Answer until SIGTERM, or until the other end of the pipe `lifeline` closes.
+
+    0 after a clean end, `OVERRAN` where requests were cut off.
+    """
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -48,7 +53,7 @@ def serve(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to us too: the supervisor decides
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     asyncio.run(_serve(server, model, list(sockets), lifeline))
-    return 0
+    return OVERRAN if cut_off(app) else 0
 
 
 async def _serve(server: uvicorn.Server, model: Model, sockets: list[socket.socket], lifeline: int) -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -311,14 +311,14 @@ def test_sigterm_while_warming_up(tmp_path: Path) -> None:
 
 
 def test_grace_time_ends(tmp_path: Path) -> None:
-    """A prediction that outlasts the grace time does not hold the process."""
+    """A prediction that outlasts the grace time does not hold the process, and the status tells so."""
     started = tmp_path / "started"
     write_model(tmp_path / "model", Sleeper(str(started), 3600.0))
     with running(tmp_path, tmp_path / "model", RUNBAKE_WORKERS="1", RUNBAKE_GRACE_S="1") as server:
         connection = server.connect()
         connection.request("POST", "/invocations", BODY, {"Content-Type": "application/json"})
         wait_for(started)
-        assert server.stopped() == 0
+        assert server.stopped() == 71
         connection.close()
     assert any("timeout graceful shutdown exceeded" in event["event"] for event in server.events())
 
@@ -337,6 +337,20 @@ def test_dead_worker_is_replaced_and_a_crash_loop_ends(tmp_path: Path) -> None:
     events = [event["event"] for event in server.events()]
     assert events.count("worker died") == 5
     assert events[-1] == "workers keep dying: giving up"
+
+
+def test_sigterm_while_a_restart_waits(tmp_path: Path) -> None:
+    """A worker that dies again is replaced after a pause; SIGTERM in it ends the process with 0."""
+    write_model(tmp_path / "model", Exiting())
+    with running(tmp_path, tmp_path / "model", RUNBAKE_WORKERS="1") as server:
+        give_up_at = time.monotonic() + DEADLINE_S
+        for deaths in range(1, 5):
+            with suppress(OSError, http.client.HTTPException):
+                server.ask("POST", "/invocations", BODY)
+            while server.log.read_text().count("worker died") < deaths:
+                assert time.monotonic() < give_up_at, server.log.read_text()
+                time.sleep(0.01)
+        assert server.stopped() == 0
 
 
 def test_workers_end_with_their_parent(tmp_path: Path, iris_model: Path) -> None:
