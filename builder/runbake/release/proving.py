@@ -46,7 +46,6 @@ class Subject:
     lock: Lock
     flavor: str
     mlflow_version: str
-    signature_json: str
     interpreter: Interpreter | None = None
 
 
@@ -73,7 +72,6 @@ class Prover:
                 repository, auth = subject.ref.repository, self.engine_auth(subject.ref.host)
                 pulling = pool.submit(self.engine.pull, repository, subject.digest, auth)
                 question = Question(
-                    signature_json=subject.signature_json,
                     tolerance=flavors.by_name(subject.flavor).tolerance,
                     reference=self._reference(subject, scratch),
                 )
@@ -123,7 +121,6 @@ def subject_of(published: Published) -> Subject:
             lock=Lock.from_json(json.dumps(lock)),
             flavor=str(model["flavor"]),
             mlflow_version=str(model["mlflowVersion"]),
-            signature_json=json.dumps(model["signature"]) if model["signature"] else "",
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise TraceError(f"the label file of {published.ref} cannot be used: {error!r}"[:500]) from error

@@ -56,8 +56,8 @@ def example() -> tuple[str, str]:
     found = MODEL / "serving_input_example.json"
     if found.is_file():
         return "example", found.read_text()
-    signature = json.loads(os.environ["PROBE_SIGNATURE"] or "null") or {}
-    inputs = signature.get("inputs")
+    label_file = json.loads(pathlib.Path(os.environ["PROBE_PROVENANCE"]).read_text())
+    inputs = (label_file["model"]["signature"] or {}).get("inputs")
     if not inputs:
         return "readiness", ""
     body = tensor_question(inputs) if inputs[0]["type"] == "tensor" else column_question(inputs)

@@ -12,8 +12,8 @@ Json = object
 def differences(expected: Json, found: Json, *, tolerance: float, at: str = "answer") -> Iterator[str]:
     """Each place where two JSON values differ, as `where: expected …, found …`.
 
-    A NaN equals null: MLflow's server writes NaN, which JSON does not have. `tolerance` is relative, and
-    absolute below 1.
+    A NaN or an infinity equals null: MLflow's server writes words for them that JSON does not have.
+    `tolerance` is relative, and absolute below 1.
     """
     expected, found = _null_if_nan(expected), _null_if_nan(found)
     if isinstance(expected, dict) and isinstance(found, dict):

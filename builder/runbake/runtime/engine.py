@@ -9,7 +9,6 @@ import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
 import docker
@@ -106,17 +105,6 @@ class Engine:
                     )
         return reference
 
-    def load(self, archive: Path) -> str:
-        """Load a `docker save` archive; the answer is the image's id in this engine."""
-        with _translated(f"load {archive}"), archive.open("rb") as source:
-            (image,) = self._client.images.load(source)
-        return str(image.id)
-
-    def labels(self, image: str) -> dict[str, str]:
-        """The labels of an image that the engine has."""
-        with _translated(f"inspect {image}"):
-            return dict(self._client.images.get(image).labels)
-
     def entrypoint(self, image: str) -> tuple[str, ...]:
         """The entrypoint of an image that the engine has."""
         with _translated(f"inspect {image}"):
@@ -144,9 +132,15 @@ class Engine:
             self._remove(made)
 
     def run_detached(self, image: str, **options: Any) -> RunningContainer:
-        """Start a container that outlives this process."""
-        with _translated(f"run {image}"):
-            return RunningContainer(self._client.containers.run(image, detach=True, **options))
+        """Start a container that outlives this process; one that does not start is removed."""
+        with _translated(f"create a container of {image}"):
+            made = RunningContainer(self._client.containers.create(image, **options))
+        try:
+            made.start()
+        except BaseException:
+            made.remove()
+            raise
+        return made
 
     def find_container(self, name_or_id: str) -> RunningContainer | None:
         """The container of this name or id, if there is one."""
@@ -184,8 +178,12 @@ class RunningContainer:
             self._container.start()
 
     def wait(self, timeout_s: float) -> int:
-        """Wait for the end of the process; its exit code."""
-        with _translated(f"wait for container {self._container.short_id}"):
+        """Wait for the end of the process; its exit code.
+
+        Raises:
+            EngineError: it did not end in time, or the engine went away.
+        """
+        with _translated(f"wait {timeout_s:.0f} s for the end of container {self._container.short_id}"):
             return int(self._container.wait(timeout=timeout_s)["StatusCode"])
 
     def state(self) -> tuple[str, int]:
@@ -196,11 +194,16 @@ class RunningContainer:
         return str(state["Status"]), int(state["ExitCode"])
 
     def host_port(self, port: int) -> str:
-        """`HOST:PORT` on which a published port is reached."""
-        with _translated(f"inspect container {self._container.short_id}"):
-            self._container.reload()
-        published = self._container.attrs["NetworkSettings"]["Ports"][f"{port}/tcp"][0]
-        return f"{published['HostIp']}:{published['HostPort']}"
+        """`HOST:PORT` on which a published port is reached.
+
+        Raises:
+            EngineError: none is, as the process ended already; the message has the end of its log.
+        """
+        status, code = self.state()
+        published = (self._container.attrs["NetworkSettings"]["Ports"] or {}).get(f"{port}/tcp")
+        if not published:
+            raise EngineError(f"the container is {status} ({code}):\n{self.logs(tail=20)}")
+        return f"{published[0]['HostIp']}:{published[0]['HostPort']}"
 
     def logs(self, *, stdout: bool = True, stderr: bool = True, tail: int | Literal["all"] = "all") -> str:
         """What the process wrote."""

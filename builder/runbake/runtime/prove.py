@@ -39,7 +39,6 @@ class Question:
     `reference` is a tar of mlflow-skinny and what it needs, under `REFERENCE_ROOT`.
     """
 
-    signature_json: str
     tolerance: float
     reference: Blob
 
@@ -78,7 +77,7 @@ def prove(engine: Engine, image: str, platform: str, question: Question) -> Proo
         EngineError: the engine failed.
     """
     with ThreadPoolExecutor(2) as pool:  # two containers that know nothing of each other
-        probing = pool.submit(_probe, engine, image, question)
+        probing = pool.submit(_probe, engine, image)
         asking = pool.submit(_ask_reference, engine, image, question)
         try:
             report = probing.result()
@@ -101,13 +100,14 @@ def prove(engine: Engine, image: str, platform: str, question: Question) -> Proo
     )
 
 
-def _environment(mode: str, question: Question) -> dict[str, str]:
+def _environment(mode: str) -> dict[str, str]:
     return {
         "PROBE_MODE": mode,
         "PROBE_MODEL": contract.MODEL_ROOT,
         "PROBE_PORT": str(contract.PORT),
         "PROBE_DEADLINE_S": str(READY_WITHIN_S),
-        "PROBE_SIGNATURE": question.signature_json,
+        # Not the signature itself: with thousands of columns it is longer than an environment may be.
+        "PROBE_PROVENANCE": contract.PROVENANCE_FILE,
         "PROBE_REFERENCE": f"/{REFERENCE_ROOT}",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "HOME": "/tmp",  # noqa: S108 -- the container's own
@@ -118,14 +118,14 @@ def _script() -> str:
     return (files("runbake.runtime") / "_inside.py").read_text(encoding="utf-8")
 
 
-def _probe(engine: Engine, image: str, question: Question) -> dict[str, Any]:
+def _probe(engine: Engine, image: str) -> dict[str, Any]:
     command = [engine.entrypoint(image)[0], "-c", _script()]
     with engine.container(image, read_only=True, **HARDENED) as container:
         container.start()
-        done = container.execute(command, _environment("probe", question), timeout_s=READY_WITHIN_S + 180)
+        done = container.execute(command, _environment("probe"), timeout_s=READY_WITHIN_S + 180)
         if done.exit_code != 0:
             raise ProofFailed(_story(f"the prober ended with {done.exit_code}", container, done))
-        report: dict[str, Any] = json.loads(done.stdout)
+        report: dict[str, Any] = _document(image, "the prober", done.stdout)
         if not report["ready"]:
             raise ProofFailed(_story(f"not ready after {READY_WITHIN_S:.0f} s", container, done))
         if report.get("status", 200) >= 500:
@@ -139,7 +139,7 @@ def _ask_reference(engine: Engine, image: str, question: Question) -> dict[str, 
         image,
         entrypoint=[engine.entrypoint(image)[0], "-c", _script()],
         command=[],
-        environment=_environment("reference", question),
+        environment=_environment("reference"),
         **HARDENED,
     ) as container:
         with question.reference.open() as tar:
@@ -151,8 +151,8 @@ def _ask_reference(engine: Engine, image: str, question: Question) -> dict[str, 
                 + container.logs(tail=20),
                 hint="the model's requirements may lack something that it needs to load",
             )
-        said: dict[str, Any] = json.loads(container.logs(stderr=False).splitlines()[-1])
-    return said
+        # Model code may print; the answer is the last line.
+        return _document(image, "mlflow.pyfunc", container.logs(stderr=False).strip().rpartition("\n")[2])
 
 
 def _story(problem: str, container: RunningContainer, done: Executed) -> str:
@@ -174,6 +174,13 @@ def _check_dataframe_path(image: str, report: dict[str, Any], answer: object, to
     if code != 0:
         raise ProofFailed(f"{image}: `predict` by the DataFrame path ended with {code}: {err}")
     _check_equal(image, "its own DataFrame path", _parsed(image, "predict", out), answer, tolerance)
+
+
+def _document(image: str, who: str, text: str) -> dict[str, Any]:
+    found = _parsed(image, who, text)
+    if not isinstance(found, dict):
+        raise ProofFailed(f"{image}: {who} did not answer with an object: {text[:200]!r}")
+    return found
 
 
 def _parsed(image: str, who: str, text: str) -> object:

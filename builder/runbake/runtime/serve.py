@@ -73,9 +73,16 @@ def serve_locally(
 ) -> Iterator[LocalServer]:
     """Serve an image on 127.0.0.1; port 0 takes a free one. Unless kept, it is removed at the end.
 
-    A container of the same name is replaced.
+    A container of the same name is replaced if it is an image of runbake's.
+
+    Raises:
+        EngineError: the name belongs to a container of somebody else, or the image does not start.
     """
     if name and (old := engine.find_container(name)) is not None:
+        if contract.LABEL_RUN_ID not in old.labels:
+            raise EngineError(
+                f"the container {name!r} is not runbake's: it runs {old.image}", hint="choose another --name"
+            )
         old.remove()
     options = {key: value for key, value in HARDENED.items() if key != "network_mode"}
     container = engine.run_detached(
