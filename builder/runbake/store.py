@@ -22,7 +22,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def disk_full_is_named(directory: Path) -> Iterator[None]:
+def disk_full_is_named(
+    directory: Path, *, hint: str = "free some space, or point --cache (RUNBAKE_CACHE) at another device"
+) -> Iterator[None]:
     """Turn "no space left on device" into an error that names the directory.
 
     Raises:
@@ -33,10 +35,7 @@ def disk_full_is_named(directory: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        raise DiskFull(
-            f"no space left on the device of {directory}",
-            hint="free some space, or point --cache (RUNBAKE_CACHE) at another device",
-        ) from error
+        raise DiskFull(f"no space left on the device of {directory}", hint=hint) from error
 
 
 class Store:

@@ -6,7 +6,7 @@ The tar is the same layout with Docker's `manifest.json` beside it, as Docker 25
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -68,11 +68,19 @@ def write_layout(image: Image, directory: Path, *, name: str) -> None:
 
 
 def _write(target: Path, blob: Blob) -> None:
+    with blob.open() as source:
+        _write_chunks(target, chunks_of(source))
+
+
+def _write_chunks(target: Path, chunks: Iterable[bytes]) -> None:
     partial = target.with_name(f".{target.name}.{os.getpid()}")
-    with blob.open() as source, partial.open("wb") as out:
-        for chunk in chunks_of(source):
-            out.write(chunk)
-    partial.replace(target)
+    try:
+        with partial.open("wb") as out:
+            for chunk in chunks:
+                out.write(chunk)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def write_archive(image: Image, target: Path, *, name: str) -> None:
@@ -80,11 +88,7 @@ def write_archive(image: Image, target: Path, *, name: str) -> None:
 
     Docker's loader takes a single platform: the first one. The OCI index in it names all of them.
     """
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    with partial.open("wb") as out:
-        for segment in _archive_segments(image, name):
-            out.write(segment)
-    partial.replace(target)
+    _write_chunks(target, _archive_segments(image, name))
 
 
 def _archive_segments(image: Image, name: str) -> Iterator[bytes]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from runbake.environment import plan_wheel_groups
-from runbake.errors import EngineMissing, TagExists, Unproven
+from runbake.errors import ConfigError, EngineMissing, TagExists, Unproven
 from runbake.image import Blob, Digest, Image, Layer, write_archive, write_layout
 from runbake.registry import ImageRef, Registry
 from runbake.release.plan import Plan, PlatformPlan, mebibytes, stored_lock
@@ -17,6 +19,7 @@ from runbake.release.request import Doors
 from runbake.release.story import Step
 from runbake.release.trees import interpreter_of
 from runbake.runtime import Proof
+from runbake.store import disk_full_is_named
 
 PARALLEL_UPLOADS = 3
 
@@ -100,17 +103,33 @@ def _push_manifests(image: Image, repository: ImageRef, registry: Registry) -> N
 
 
 def write_outputs(plan: Plan, image: Image, doors: Doors) -> None:
-    """Write the OCI layout and the archive that were asked for."""
+    """Write the OCI layout and the archive that were asked for.
+
+    Raises:
+        ConfigError: one cannot be written where it was asked for.
+        DiskFull: the device under one is full.
+    """
     repository = plan.request.repository
     name = f"{repository.repository}:{plan.tags[0]}" if repository else f"runbake:{plan.tags[0]}"
     if plan.request.layout is not None:
-        with doors.story.step("layout") as step:
+        with doors.story.step("layout") as step, _output_is_named(plan.request.layout):
             write_layout(image, plan.request.layout, name=name)
             step.say(str(plan.request.layout))
     if plan.request.archive is not None:
-        with doors.story.step("archive") as step:
+        with doors.story.step("archive") as step, _output_is_named(plan.request.archive):
             write_archive(image, plan.request.archive, name=name)
             step.say(f"{plan.request.archive}, docker load < it")
+
+
+@contextmanager
+def _output_is_named(path: Path) -> Iterator[None]:
+    try:
+        with disk_full_is_named(path, hint="free some space, or name another --output"):
+            yield
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write {path}: {error.strerror or error}", hint="name another --output"
+        ) from error
 
 
 def prove_platforms(plan: Plan, image: Image, doors: Doors) -> tuple[Proof, ...]:
@@ -158,7 +177,6 @@ def _subject_of(plan: Plan, platform: PlatformPlan, digest: Digest, doors: Doors
         lock=platform.lock,
         flavor=plan.served.flavor,
         mlflow_version=plan.model.mlflow_version,
-        signature_json=plan.model.signature_json,
         interpreter=interpreter_of(plan, platform, doors) if plan.request.bytecode else None,
     )
 
