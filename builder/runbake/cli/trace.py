@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from runbake.cli.context import open_engine, open_registries, open_tracking, settings, tracking_option
 from runbake.cli.story import one_line
-from runbake.errors import TrackingError
+from runbake.errors import InvalidReference, TrackingError
 from runbake.published import read_published
 from runbake.registry import ImageRef
 from runbake.runtime import provenance_of_url
@@ -47,6 +47,10 @@ def _chain(ref: str, tracking_uri: str | None) -> Chain:
         return chain_of_run(open_tracking(tracking_uri), ref)
     if "/" not in ref and _CONTAINER.fullmatch(ref) and (found := _of_container(ref)) is not None:
         return found
+    if ref.startswith("sha256:"):
+        raise InvalidReference(
+            f"{ref[:80]} names no repository", hint="write HOST/NAME@sha256:…, as containerize prints it"
+        )
     image = ImageRef.parse(ref)
     published = read_published(image, open_registries()(image.host))
     return chain_of_label_file(

@@ -153,7 +153,7 @@ def _hint(response: requests.Response) -> str:
     if response.is_redirect:
         target = redacted_url(response.headers.get("Location", ""))
         return f"it redirects to {target}: use that host in the reference"
-    return "the registry's own log says more; run again, nothing was tagged"
+    return "the registry's own log says more; run again: what is there is not sent twice"
 
 
 def _errors(response: requests.Response) -> list[dict[str, Any]]:

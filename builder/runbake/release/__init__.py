@@ -62,6 +62,7 @@ def carry_out(plan: Plan, doors: Doors) -> Release:
     image, repository = assembled.image, plan.request.repository
     write_outputs(plan, image, doors)
     if repository is None:
+        doors.story.warn("unproven: only an image in a registry is proved; push it, then: runbake prove REF")
         return Release(plan=plan, assembled=assembled, transfer=None, proofs=(), tags=())
     refuse_taken_tags(plan, image, doors)
     transfer = push(image, repository, doors)
