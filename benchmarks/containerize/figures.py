@@ -265,17 +265,18 @@ def _memory_row(parts: Parts, logged: Logged, what: str, repository: str, cache:
 
 
 def image_size(parts: Parts, peer: Peer) -> list[Row]:
-    """Bytes of `docker export`: the demo's environment beside the model's untouched requirements."""
-    logged = runs.log(parts)
+    """Bytes of `docker export`: the demo's image beside its untouched requirements on the same base."""
+    logged = runs.log_demo(parts)
     built = containerize(parts, logged.run_id, "size", cache=parts.work / "cache")
     ours = _exported_bytes(peer.docker, built.report["reference"])
-    context = peer.context("context-size", logged.model, runs.requirements())
+    wanted = (logged.model / "requirements.txt").read_text().split()
+    context = peer.context("context-size", logged.model, wanted)
     theirs = _exported_bytes(peer.docker, peer.build_and_push(context, "size-docker", cached=True)[0])
     base = _exported_bytes(peer.docker, parts.base)
     with_pip = _exported_bytes(peer.docker, peer.base)
     return [
         Row(
-            what="image, uncompressed",
+            what="the demo's image, uncompressed",
             ours=megabytes(ours),
             peer=f"the model's untouched requirements: {megabytes(theirs - with_pip + base)}",
             found=f"{ours / (theirs - with_pip + base):.2f} of it",

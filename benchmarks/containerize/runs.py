@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.containerize.parts import Parts
+from benchmarks.containerize.processes import timed
 
 _NAMES = ("mlflow", "numpy", "pandas", "scikit-learn", "scipy", "cloudpickle")
 _SIDE = 4
@@ -50,6 +53,21 @@ def log(parts: Parts, *, weights_bytes: int = 0, pip_requirements: list[str] | N
         )
     files = parts.artifacts / info.artifact_path.partition("mlflow-artifacts:/")[2]
     return Logged(run_id=run.info.run_id, model=files, weights=files / "model.pkl")
+
+
+def log_demo(parts: Parts) -> Logged:
+    """The run that `make demo` logs, by the demo's own script."""
+    script = parts.checkout / "examples" / "train_wine.py"
+    done = timed([sys.executable, script], environment={**os.environ, "MLFLOW_TRACKING_URI": parts.mlflow})
+    run_id = done.stdout.split()[-1]
+    client = mlflow.MlflowClient(tracking_uri=parts.mlflow)
+    outputs = client.get_run(run_id).outputs
+    (model,) = outputs.model_outputs if outputs else ()
+    location = client.get_logged_model(model.model_id).artifact_location
+    files = parts.artifacts / location.partition("mlflow-artifacts:/")[2]
+    return Logged(
+        run_id=run_id, model=files, weights=max(files.iterdir(), key=lambda path: path.stat().st_size)
+    )
 
 
 def enlarge(logged: Logged, size_bytes: int) -> None:
