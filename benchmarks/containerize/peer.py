@@ -7,12 +7,13 @@ import shutil
 import ssl
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
 import pip
+from docker.errors import ImageNotFound
 
 from benchmarks.containerize.parts import Parts
 from benchmarks.containerize.processes import timed
@@ -84,10 +85,16 @@ def prepared(parts: Parts) -> Iterator[Peer]:
     try:
         yield Peer(parts=parts, docker=_docker_with_buildkit(parts), base=base)
     finally:
-        for image in parts.engine.images.list():
-            for tag in image.tags:
-                if tag.startswith(f"{parts.registry}/") or tag == f"{base}:latest":
-                    parts.engine.images.remove(tag, force=True)
+        _remove_images(parts, base)
+
+
+def _remove_images(parts: Parts, base: str) -> None:
+    for image in parts.engine.images.list():
+        # What was pulled by digest has no tag.
+        for name in (*image.tags, *image.attrs.get("RepoDigests", ())):
+            if name.startswith(f"{parts.registry}/") or name == f"{base}:latest":
+                with suppress(ImageNotFound):  # its last tag took its digests along
+                    parts.engine.images.remove(name, force=True)
 
 
 def _without_caches(info: tarfile.TarInfo) -> tarfile.TarInfo | None:

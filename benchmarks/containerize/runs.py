@@ -62,8 +62,8 @@ def log_demo(parts: Parts) -> Logged:
     run_id = done.stdout.split()[-1]
     client = mlflow.MlflowClient(tracking_uri=parts.mlflow)
     outputs = client.get_run(run_id).outputs
-    (model,) = outputs.model_outputs if outputs else ()
-    location = client.get_logged_model(model.model_id).artifact_location
+    assert outputs is not None, "MLflow 3 lists a run's models"
+    location = client.get_logged_model(outputs.model_outputs[0].model_id).artifact_location
     files = parts.artifacts / location.partition("mlflow-artifacts:/")[2]
     return Logged(
         run_id=run_id, model=files, weights=max(files.iterdir(), key=lambda path: path.stat().st_size)
