@@ -1,0 +1,24 @@
+"""Is it there, is it ready, which MLflow wrote the model: MLflow's own three questions."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Response
+
+from runbake_serving.service import JSON, Service
+
+
+def add_health(app: FastAPI, service: Service) -> None:
+    """Add /ping, /health and /version."""
+    version_text = service.model.mlflow_version
+
+    async def ping() -> Response:
+        """The model is loaded."""
+        return Response("\n", media_type=JSON)
+
+    async def version() -> Response:
+        """The MLflow version that wrote the model."""
+        return Response(version_text, media_type="text/plain")
+
+    app.get("/ping")(ping)
+    app.get("/health")(ping)
+    app.get("/version")(version)
