@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import subprocess
 import sys
@@ -18,7 +19,9 @@ from lab.story import Story
 
 MADE_REPOSITORY = "runbake-lab/debian"
 PACKAGES = {"mmdebstrap": "mmdebstrap"}
-INCLUDED = ("usr-is-merged", "python3", "libgomp1", "ca-certificates", "tzdata")
+INCLUDED = ("usr-is-merged", "python3", "busybox", "libgomp1", "libstdc++6", "ca-certificates", "tzdata")
+_RECIPE = hashlib.sha256(",".join(INCLUDED).encode()).hexdigest()[:8]
+"""So that an image made with other packages is not taken for this one."""
 _DEADLINE_S = 600
 _HOOKS = "/usr/share/mmdebstrap/hooks/merged-usr"
 _APT_SOURCES = ("sources.list.d/debian.sources", "sources.list.d/ubuntu.sources", "sources.list")
@@ -36,7 +39,7 @@ def source_image(client: docker.DockerClient, *, story: Story) -> str:
         LabError: it cannot be pulled, and cannot be made here either.
     """
     pulled = hub_image(sys.version_info.minor)
-    made = f"{MADE_REPOSITORY}:{_codename()}"
+    made = f"{MADE_REPOSITORY}:{_codename()}-{_RECIPE}"
     for name in (made, pulled):
         if _is_there(client, name):
             return name
