@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from runbake.environment.lock import Lock, LockedWheel
 from runbake.environment.tree import TREE_RULES
+from runbake.environment.trim import TRIM_RULES
 from runbake_serving import contract
 
 ALONE_BYTES = 5_000_000
@@ -41,13 +42,15 @@ def plan_wheel_groups(lock: Lock) -> tuple[WheelGroup, ...]:
     )
 
 
-def recipe_of(group: WheelGroup, *, interpreter: str, bytecode: str) -> str:
+def recipe_of(group: WheelGroup, *, interpreter: str, bytecode: str, whole: bool = False) -> str:
     """64 hex digits over everything that the group's files depend on: a key for its finished layer.
 
-    `interpreter` is what scripts start with; `bytecode` is `bytecode_id` of the base's Python, "" without.
+    `interpreter` is what scripts start with; `bytecode` is `bytecode_id` of the base's Python, "" without; of
+    `whole` wheels nothing is left out.
     """
     document = {
         "rules": TREE_RULES,
+        "trim": "" if whole else TRIM_RULES,
         "root": contract.SITE_PACKAGES,
         "wheels": [[wheel.file_name, wheel.sha256] for wheel in group.wheels],
         "interpreter": interpreter,

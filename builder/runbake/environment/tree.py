@@ -16,6 +16,7 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 
 from runbake.environment.lock import LockedWheel
+from runbake.environment.trim import is_left_out
 from runbake.errors import ConflictingWheels, LockError
 from runbake.image.blob import CHUNK_BYTES
 from runbake.image.entry import FileEntry
@@ -127,12 +128,13 @@ def _refuse_conflicts(distributions: Iterable[Distribution]) -> None:
 
 
 def entries_of(
-    installed: Installed, wheels: Iterable[LockedWheel], *, interpreter: str
+    installed: Installed, wheels: Iterable[LockedWheel], *, interpreter: str, whole: bool = False
 ) -> tuple[FileEntry, ...]:
     """The files of these wheels under `contract.SITE_PACKAGES`, sorted by path; the same on every host.
 
     Scripts start with `interpreter`, a path in the image. What uv writes for itself, and bytecode, is left
-    out, and each RECORD is written again, sorted, to say what is there.
+    out, and where they need not be `whole` what `trim` names of well-known wheels. Each RECORD is written
+    again, sorted, to say what is there.
 
     Raises:
         LockError: a file is missing, is no regular file, or is not what its RECORD says.
@@ -144,18 +146,20 @@ def entries_of(
     entries: dict[str, FileEntry] = {}
     for distribution in installed.distributions:
         if distribution.name in wanted:
-            for entry in _entries(installed.root, distribution, interpreter):
+            for entry in _entries(installed.root, distribution, interpreter, whole):
                 entries[entry.path] = entry
     return tuple(entries[path] for path in sorted(entries))
 
 
-def _entries(root: Path, distribution: Distribution, interpreter: str) -> list[FileEntry]:
+def _entries(root: Path, distribution: Distribution, interpreter: str, whole: bool) -> list[FileEntry]:
     record = f"{distribution.dist_info}/RECORD"
     dropped = {record, *(f"{distribution.dist_info}/{name}" for name in _DROPPED)}
     launchers = _launchers_of(root, distribution, interpreter)
     entries, lines = [], [(record, "", "")]
     for row in distribution.rows:
         if row.path in dropped or "__pycache__" in row.path.split("/"):
+            continue
+        if not whole and is_left_out(distribution.name, row.path):
             continue
         entry, digest = _entry(root, row, distribution)
         if row.path.startswith("bin/"):
