@@ -67,6 +67,11 @@ _how = _chain(
         help="Compile Python files by the base's own interpreter: starts more than twice as fast.",
     ),
     click.option(
+        "--whole-wheels",
+        is_flag=True,
+        help="Keep what is left out of well-known wheels: their tests, headers, pyarrow's Flight.",
+    ),
+    click.option(
         "--relock", is_flag=True, help="Resolve the requirements again and replace the stored lock."
     ),
     click.option(
@@ -184,6 +189,7 @@ def _request(options: dict[str, Any]) -> Request:
         image_format=options.get("image_format", "oci"),
         model_layer=options.get("model_layer", "auto"),
         bytecode=options["bytecode"],
+        whole_wheels=options["whole_wheels"],
         prove=options.get("prove", False),
         allow_unpromoted=options["unpromoted"],
         allow_unproven=options.get("allow_unproven", False),

@@ -38,6 +38,7 @@ class Request:
     image_format: Format
     model_layer: ModelLayer
     bytecode: bool
+    whole_wheels: bool
     prove: bool
     allow_unpromoted: bool
     allow_unproven: bool

@@ -81,12 +81,22 @@ class Workshop:
 
     def recipe(self, group: WheelGroup) -> str:
         """The recipe of a group's layer."""
-        files = recipe_of(group, interpreter=self.base.facts.python_path, bytecode=self.bytecode)
+        files = recipe_of(
+            group,
+            interpreter=self.base.facts.python_path,
+            bytecode=self.bytecode,
+            whole=self._plan.request.whole_wheels,
+        )
         return _recipe("wheels", files, GZIP.id)
 
     def entries_of_group(self, group: WheelGroup) -> tuple[FileEntry, ...]:
         """The files of a group's layer."""
-        entries = entries_of(self._tree_of(group), group.wheels, interpreter=self.base.facts.python_path)
+        entries = entries_of(
+            self._tree_of(group),
+            group.wheels,
+            interpreter=self.base.facts.python_path,
+            whole=self._plan.request.whole_wheels,
+        )
         return self.compiled(entries, group.name)
 
     def compiled(self, entries: tuple[FileEntry, ...], name: str) -> tuple[FileEntry, ...]:

@@ -35,7 +35,7 @@ def a_workshop(store: Store, scratch: Path, lock: Lock) -> tuple[Workshop, Path]
     uv = Uv(executable=executable, python=Path(sys.executable), environment=())
     facts = SimpleNamespace(python_path="/usr/bin/python3", python_version="3.11.2")
     workshop = Workshop(
-        SimpleNamespace(request=SimpleNamespace(bytecode=False)),  # type: ignore[arg-type]
+        SimpleNamespace(request=SimpleNamespace(bytecode=False, whole_wheels=False)),  # type: ignore[arg-type]
         SimpleNamespace(base=SimpleNamespace(facts=facts), lock=lock, groups=plan_wheel_groups(lock)),  # type: ignore[arg-type]
         SimpleNamespace(store=store, uv=uv),  # type: ignore[arg-type]
         scratch,
