@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from runbake_serving.contract import VERSION
+from runbake_serving.gate import Gate
 from runbake_serving.model import Model
-from runbake_serving.predictor import Predictor
+from runbake_serving.predictor import Limits, Predictor
 from runbake_serving.provenance import Provenance
 from runbake_serving.refusals import add_refusals
 from runbake_serving.routes.health import add_health
@@ -22,13 +23,12 @@ from runbake_serving.stamped import Stamped
 
 def create_app(settings: Settings, model: Model, provenance: Provenance | None) -> FastAPI:
     """The application that answers for this model; everything it needs is finished and handed over."""
-    predictor = Predictor(model, threads=settings.threads)
-    service = Service(settings=settings, model=model, predictor=predictor, provenance=provenance)
+    service = service_of(settings, model, provenance)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        predictor.close()
+        service.predictor.close()
 
     app = FastAPI(
         title="runbake", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
@@ -42,6 +42,21 @@ def create_app(settings: Settings, model: Model, provenance: Provenance | None) 
     app.add_middleware(Stamped, headers=headers)
     add_refusals(app, headers)
     return app
+
+
+def service_of(settings: Settings, model: Model, provenance: Provenance | None) -> Service:
+    """What the routes need, within the limits that are set."""
+    limits = Limits(
+        join_rows=settings.join_rows, join_bytes=settings.join_bytes, deadline_s=float(settings.deadline_s)
+    )
+    predictor = Predictor(model, threads=settings.threads, limits=limits)
+    gate = Gate(
+        requests=settings.queue,
+        size_bytes=settings.queue_bytes,
+        deadline_s=settings.deadline_s,
+        backlog_s=predictor.backlog_s,
+    )
+    return Service(settings=settings, model=model, predictor=predictor, gate=gate, provenance=provenance)
 
 
 def cut_off(app: FastAPI) -> bool:

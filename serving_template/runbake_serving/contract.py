@@ -12,6 +12,7 @@ __version__ = VERSION
 
 RUNTIME_REQUIREMENTS: Final = (
     "fastapi>=0.115",
+    "httptools>=0.6.3",
     "numpy>=1.26",
     "orjson>=3.10",
     "pandas>=2.2",
@@ -62,16 +63,40 @@ ENV_GRACE_S: Final = "RUNBAKE_GRACE_S"
 """Seconds that requests in flight get to finish after SIGTERM."""
 ENV_BODY_LIMIT: Final = "RUNBAKE_BODY_LIMIT"
 """Largest request body in bytes."""
+ENV_BODY_TIMEOUT_S: Final = "RUNBAKE_BODY_TIMEOUT_S"
+"""Seconds in which a caller must send a request, and take some of an answer."""
+ENV_CONNECTIONS: Final = "RUNBAKE_CONNECTIONS"
+"""Connections that one worker holds open; more are answered 503 and closed."""
+ENV_DEADLINE_S: Final = "RUNBAKE_DEADLINE_S"
+"""Seconds in which a request that was read is answered, else 504."""
+ENV_JOIN_BYTES: Final = "RUNBAKE_JOIN_BYTES"
+"""Bodies of so many bytes together are predicted in one call at most."""
+ENV_JOIN_ROWS: Final = "RUNBAKE_JOIN_ROWS"
+"""Rows of several requests that are predicted in one call at most; 1 joins none."""
+ENV_KEEP_ALIVE_S: Final = "RUNBAKE_KEEP_ALIVE_S"
+"""Seconds that an idle connection is kept open."""
+ENV_QUEUE: Final = "RUNBAKE_QUEUE"
+"""Requests that one worker holds at the same time; more are answered 503."""
+ENV_QUEUE_BYTES: Final = "RUNBAKE_QUEUE_BYTES"
+"""Bytes of bodies that one worker holds at the same time; more are answered 503."""
 
 SETTINGS: Final = (
     ENV_BODY_LIMIT,
+    ENV_BODY_TIMEOUT_S,
+    ENV_CONNECTIONS,
     ENV_DATAFRAME_PATH,
+    ENV_DEADLINE_S,
     ENV_GRACE_S,
     ENV_HOST,
+    ENV_JOIN_BYTES,
+    ENV_JOIN_ROWS,
+    ENV_KEEP_ALIVE_S,
     ENV_MODEL_ROOT,
     ENV_PAGE,
     ENV_PORT,
     ENV_PROVENANCE,
+    ENV_QUEUE,
+    ENV_QUEUE_BYTES,
     ENV_THREADS,
     ENV_UDS,
     ENV_WORKERS,

@@ -7,7 +7,10 @@
     ├── ValuesRefused        400    BAD_REQUEST: the model itself refused these values
     ├── BodyTooLarge         413    BAD_REQUEST
     ├── UnsupportedMedia     415    BAD_REQUEST
-    └── ModelFailed          500    INTERNAL_ERROR: not the caller's fault
+    ├── BodyTooSlow          408    BAD_REQUEST: the body did not arrive in time
+    ├── ModelFailed          500    INTERNAL_ERROR: not the caller's fault
+    ├── Overloaded           503    TEMPORARILY_UNAVAILABLE: ask again after `retry_after_s`
+    └── DeadlinePassed       504    DEADLINE_EXCEEDED
 
 Messages of `RequestError` may name columns of the signature, positions and limits. They never quote the
 request's data, because answers and logs are read by people who may not see it.
@@ -68,5 +71,30 @@ class UnsupportedMedia(RequestError):
     code = "BAD_REQUEST"
 
 
+class BodyTooSlow(RequestError):
+    """The body did not arrive within the time that the caller has for it."""
+
+    status = 408
+    code = "BAD_REQUEST"
+
+
 class ModelFailed(RequestError):
     """The model raised, or answered what JSON cannot carry; the log has the cause under the request's id."""
+
+
+class Overloaded(RequestError):
+    """More is waiting than can be answered in time."""
+
+    status = 503
+    code = "TEMPORARILY_UNAVAILABLE"
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlinePassed(RequestError):
+    """The answer was not there within the deadline; work that had not begun is dropped."""
+
+    status = 504
+    code = "DEADLINE_EXCEEDED"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from runbake_serving.enforcement import enforced
@@ -16,6 +15,7 @@ from runbake_serving.flavors import loader_of
 from runbake_serving.flavors.flavor import Loaded, Rules
 from runbake_serving.params import enforced_params
 from runbake_serving.signature import Inputs, Signature, signature_of
+from runbake_serving.tables import Table, TableArray, TableColumns, reader_of, the_long_way
 
 MLMODEL = "MLmodel"
 _MLMODEL_LIMIT = 8 << 20
@@ -30,6 +30,14 @@ class Question:
     params: Any = None
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What reaches the model: data and params as the signature promises them."""
+
+    data: Any
+    params: Mapping[str, Any]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """A loaded model: what it takes, how it may be called, and its prediction.
@@ -37,12 +45,23 @@ class Model:
     Attributes:
         mlflow_version: the MLflow that wrote the model.
         example: the model's own example as a JSON body of /invocations; empty where there is none.
+        quick_tables: False reads every table through a DataFrame.
+        read_table: reads the value of `dataframe_split` or `dataframe_records` (the form's name comes first)
+            without a DataFrame; None sends it the long way.
     """
 
     signature: Signature
     loaded: Loaded
     mlflow_version: str
     example: bytes = b""
+    quick_tables: bool = True
+    read_table: Callable[[str, Any], Table | None] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Learn to read tables once, not with each request."""
+        rules, inputs = self.loaded.rules, self.signature.inputs
+        reader = reader_of(inputs, rules.array_dtype) if self.quick_tables else the_long_way
+        object.__setattr__(self, "read_table", reader)
 
     @property
     def rules(self) -> Rules:
@@ -54,30 +73,40 @@ class Model:
         """What the signature says of the data."""
         return self.signature.inputs
 
+    def checked(self, question: Question) -> Checked:
+        """The question's data and params as the signature promises them to the model.
+
+        Raises:
+            SchemaMismatch: they do not fit it.
+        """
+        data = question.data
+        if not isinstance(data, (TableArray, TableColumns)):
+            data = enforced(data, self.inputs)
+        return Checked(data, enforced_params(question.params, self.signature.params))
+
+    def answer(self, checked: Checked) -> Any:
+        """The model's answer to what was checked, in the order of the rows.
+
+        Raises:
+            Whatever the model raises; `rules.refusals` says which of it is the caller's fault.
+        """
+        data = checked.data
+        if isinstance(data, TableArray):
+            data = data.values
+        elif isinstance(data, TableColumns):
+            data = data.frame
+        return self.loaded.predict(data, checked.params)
+
     def predict(self, data: Any, params: Any = None) -> Any:
         """The model's answer, in the order of the rows.
 
-        `data` is a DataFrame, an array or a dict of arrays; an array of shape (n_rows, n_columns) stands for
-        a DataFrame where `rules.array_dtype` allows it.
+        `data` is a DataFrame, an array or a dict of arrays, or a table of `read_table`.
 
         Raises:
             SchemaMismatch: the data or the params do not fit the signature.
             Whatever the model raises; `rules.refusals` says which of it is the caller's fault.
         """
-        checked = enforced_params(params, self.signature.params)
-        return self.loaded.predict(self._checked(data), checked)
-
-    def _checked(self, data: Any) -> Any:
-        if isinstance(data, TableArray):
-            return data.values
-        return enforced(data, self.inputs)
-
-
-@dataclass(frozen=True, slots=True)
-class TableArray:
-    """A table that was read straight into the model's one dtype, columns in the signature's order."""
-
-    values: np.ndarray[Any, Any]
+        return self.answer(self.checked(Question(data=data, params=params)))
 
 
 def load_model(root: Path, *, always_dataframe: bool = False) -> Model:
@@ -90,11 +119,13 @@ def load_model(root: Path, *, always_dataframe: bool = False) -> Model:
     signature = signature_of(_section(document, "signature"))
     flavors = _section(document, "flavors")
     load = loader_of(flavors)
+    loaded = load(root, flavors, signature, always_dataframe=always_dataframe)
     return Model(
         signature=signature,
-        loaded=load(root, flavors, signature, always_dataframe=always_dataframe),
+        loaded=loaded,
         mlflow_version=str(document.get("mlflow_version") or ""),
         example=_example(root, document),
+        quick_tables=not always_dataframe,
     )
 
 
@@ -131,3 +162,6 @@ def _example(root: Path, document: Mapping[str, Any]) -> bytes:
     if not path.is_relative_to(root.resolve()) or not path.is_file():
         return b""
     return path.read_bytes() if path.stat().st_size <= _EXAMPLE_LIMIT else b""
+
+
+__all__ = ["Checked", "Model", "Question", "TableArray", "TableColumns", "load_model"]

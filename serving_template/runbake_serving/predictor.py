@@ -1,43 +1,192 @@
-"""Where questions meet the model: predictions run in a few threads, so that the event loop stays free.
+"""Where questions meet the model: what waits while a prediction runs is predicted together in the next call.
 
-The one place to change for joining requests: `Predictor.predict` takes one question and gives one answer, and
-nothing around it knows how many others went to the model with it.
+There is no waiting window: a question that finds the model free is asked at once, with those that came in
+the same turn of the event loop. Short predictions of models whose rows may be joined run on the event loop
+itself, since handing them to a thread takes longer than they do; all others run in threads.
+
+Threads: everything but `_Call.outcomes` runs on the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections import deque
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
-from runbake_serving.errors import ModelFailed, RequestError, ValuesRefused
+from runbake_serving.errors import DeadlinePassed, ModelFailed, RequestError, ValuesRefused
+from runbake_serving.joining import joined, key_of, rows_of, split
 from runbake_serving.log import LOGGER, cause_of
-from runbake_serving.model import Model, Question
+from runbake_serving.model import Checked, Model, Question
+from runbake_serving.pace import Pace
 
 T = TypeVar("T")
 
+_SHORT_S = 0.002
+"""Predictions expected to take no longer run on the event loop, where the flavor's rules know their kind."""
+_MAYBE_SHORT_S = 0.02
+"""In a thread, where it fights for the interpreter, a short one looks no longer than this."""
+_TRIALS = 64
+"""One of so many that may be short is tried on the event loop, to see what it takes there."""
+_SWEEPS = 10
+"""Waiting questions are looked at so many times within a deadline."""
+
+Observer = Callable[[int, int, float], None]
+"""Told of each call of the model: requests, rows, seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds of one call and one wait. `deadline_s` None waits for ever."""
+
+    join_rows: int = 1024
+    join_bytes: int = 8 << 20
+    deadline_s: float | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """One question on its way through the model."""
+
+    checked: Checked
+    rows: int
+    size_bytes: int
+    key: Hashable | None
+    give_up_at: float
+    answer: asyncio.Future[Any]
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    """Questions that go to the model in one call."""
+
+    model: Model
+    several: list[_Asked]
+    seconds: float = 0.0
+    one_row_each: bool = True
+
+    @property
+    def rows(self) -> int:
+        return sum(one.rows for one in self.several)
+
+    def outcomes(self) -> list[Any]:
+        """For each question its answer, or what the model raised for it alone."""
+        started = time.perf_counter()
+        try:
+            return self._together() if len(self.several) > 1 else [self._alone(self.several[0])]
+        finally:
+            self.seconds = time.perf_counter() - started
+
+    def _together(self) -> list[Any]:
+        answer = _outcome(self._joined_answer)
+        if not isinstance(answer, _Raised):
+            parts = split(answer, [one.rows for one in self.several])
+            if parts is not None:
+                return parts
+            self.one_row_each = False
+        # One of them may be what the model refuses: each is asked alone, and answers for itself.
+        return [self._alone(one) for one in self.several]
+
+    def _joined_answer(self) -> Any:
+        data = joined([one.checked.data for one in self.several])
+        return self.model.answer(Checked(data, self.several[0].checked.params))
+
+    def _alone(self, one: _Asked) -> Any:
+        return _outcome(partial(self.model.answer, one.checked))
+
+
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    error: BaseException
+
+
+def _outcome(work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except BaseException as error:  # noqa: BLE001 -- models raise anything at all; `answerable` looks at it
+        return _Raised(error)
+
+
+@dataclass(slots=True)
+class Depth:
+    """What waits for the model."""
+
+    requests: int = 0
+    rows: int = 0
+
 
 class Predictor:
-    """Asks one model, at most `threads` questions at a time; others wait in order."""
+    """Asks one model, in at most `threads` calls at a time; others wait in order."""
 
-    def __init__(self, model: Model, *, threads: int) -> None:
+    def __init__(self, model: Model, *, threads: int, limits: Limits | None = None) -> None:
         self.model = model
+        self.limits = limits or Limits()
+        self.observers: list[Observer] = []
+        self.depth = Depth()
+        self._pace, self._pace_on_loop = Pace(), Pace()
+        self._untried = 0
+        self._slots = threads
+        self._joins = model.rules.rows_may_be_joined and self.limits.join_rows > 1
+        self._waiting: deque[_Asked] = deque()
+        self._running: set[_Call] = set()
+        self._due = self._sweeping = False
         self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="predict")
+        self._aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="aside")
+
+    def backlog_s(self) -> float:
+        """Seconds until a question that came now would be asked, by the pace of late ones."""
+        return self._pace.backlog_s(self.depth.requests, self.depth.rows) / self._slots
 
     async def predict(self, question: Question, request_id: str) -> Any:
-        """The model's answer to this question.
+        """The model's answer to this question, not checked before.
 
         Raises:
             SchemaMismatch: the data do not fit the signature.
+            And as `ask`.
+        """
+        checked = await self.aside(lambda: self.model.checked(question), request_id)
+        return await self.ask(checked, request_id)
+
+    async def ask(self, checked: Checked, request_id: str, *, size_bytes: int = 0) -> Any:
+        """The model's answer to what was checked; `size_bytes` is the size of the body it came in.
+
+        Raises:
             ValuesRefused: the model does not take these values.
             ModelFailed: the model raised; the cause is logged under `request_id`.
+            DeadlinePassed: there was no answer in time.
         """
-        return await self.aside(lambda: self.model.predict(question.data, question.params), request_id)
+        asked = self._asked(checked, size_bytes)
+        self._waiting.append(asked)
+        self._count(asked, 1)
+        self._wake()
+        outcome = await asked.answer
+        if isinstance(outcome, _Raised):
+            raise answerable(outcome.error, self.model, request_id) from outcome.error
+        return outcome
+
+    def _asked(self, checked: Checked, size_bytes: int) -> _Asked:
+        loop = asyncio.get_running_loop()
+        patience_s = self.limits.deadline_s
+        return _Asked(
+            checked=checked,
+            rows=rows_of(checked.data),
+            size_bytes=size_bytes,
+            key=key_of(checked.data, checked.params) if self._joins else None,
+            give_up_at=loop.time() + patience_s if patience_s else float("inf"),
+            answer=loop.create_future(),
+        )
+
+    def _count(self, asked: _Asked, sign: int) -> None:
+        self.depth.requests += sign
+        self.depth.rows += sign * asked.rows
 
     async def aside(self, work: Callable[[], T], request_id: str) -> T:
-        """What `work` returns, done in one of the threads; raises as `predict` does."""
-        future = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        """What `work` returns, done in a thread beside the predictions; raises as `ask` does."""
+        future = asyncio.get_running_loop().run_in_executor(self._aside, work)
         # Models raise anything at all: the exception is looked at, not caught by a class.
         await asyncio.wait((future,))
         error = future.exception()
@@ -48,6 +197,117 @@ class Predictor:
     def close(self) -> None:
         """Take no more questions; what runs goes on to its end."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._aside.shutdown(wait=False, cancel_futures=True)
+
+    # --- the queue -----------------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        if not self._due and len(self._running) < self._slots:
+            self._due = True
+            # Not now: others of this turn of the loop are asked in the same call.
+            asyncio.get_running_loop().call_soon(self._start)
+        if not self._sweeping and self.limits.deadline_s:
+            self._sweeping = True
+            asyncio.get_running_loop().call_later(self.limits.deadline_s / _SWEEPS, self._sweep)
+
+    def _start(self) -> None:
+        self._due = False
+        while len(self._running) < self._slots and (several := self._next()):
+            call = _Call(self.model, several)
+            self._running.add(call)
+            if self._is_short(call):
+                outcomes = call.outcomes()
+                self._pace_on_loop.took(len(several), call.rows, call.seconds)
+                self._ended(call, outcomes)
+                if self._waiting:
+                    self._wake()
+                return  # to the event loop, which has others to look after
+            loop = asyncio.get_running_loop()
+            future = self._threads.submit(call.outcomes)
+            future.add_done_callback(partial(_hand_back, loop, self._ended, call))
+
+    def _is_short(self, call: _Call) -> bool:
+        if not self.model.rules.rows_may_be_joined:
+            return False  # it may wait for something, and the event loop with it
+        here_s = self._pace_on_loop.expected_s(call.rows)
+        if here_s is not None and here_s <= _SHORT_S:
+            return True
+        there_s = self._pace.expected_s(call.rows)
+        if min(here_s or _MAYBE_SHORT_S, there_s or float("inf")) > _MAYBE_SHORT_S:
+            return False
+        self._untried = (self._untried + 1) % _TRIALS
+        return self._untried == 1
+
+    def _next(self) -> list[_Asked]:
+        """The first in the queue that still wants an answer, and all that may be asked with it."""
+        first = self._first()
+        if first is None:
+            return []
+        several, others = [first], deque[_Asked]()
+        if self._joins and first.key is not None:
+            rows, size_bytes = first.rows, first.size_bytes
+            while self._waiting:
+                one = self._waiting.popleft()
+                fits = (
+                    rows + one.rows <= self.limits.join_rows
+                    and size_bytes + one.size_bytes <= self.limits.join_bytes
+                )
+                if one.answer.done():
+                    self._count(one, -1)
+                elif fits and one.key == first.key:
+                    several.append(one)
+                    rows, size_bytes = rows + one.rows, size_bytes + one.size_bytes
+                else:
+                    others.append(one)
+                    if not fits:
+                        break
+            others.extend(self._waiting)
+            self._waiting = others
+        for one in several:
+            self._count(one, -1)
+        return several
+
+    def _first(self) -> _Asked | None:
+        while self._waiting:
+            one = self._waiting.popleft()
+            if not one.answer.done():
+                return one
+            self._count(one, -1)
+        return None
+
+    def _ended(self, call: _Call, outcomes: list[Any]) -> None:
+        self._running.discard(call)
+        self._pace.took(len(call.several), call.rows, call.seconds)
+        self._joins = self._joins and call.one_row_each
+        for one, outcome in zip(call.several, outcomes, strict=True):
+            if not one.answer.done():
+                one.answer.set_result(outcome)
+        for observe in self.observers:
+            observe(len(call.several), call.rows, call.seconds)
+        if self._waiting:
+            self._wake()
+
+    def _sweep(self) -> None:
+        """Answer those whose time is over, also while a prediction does not end."""
+        loop = asyncio.get_running_loop()
+        asked = [one for call in self._running for one in call.several]
+        for one in (*self._waiting, *asked):
+            if one.give_up_at <= loop.time() and not one.answer.done():
+                one.answer.set_result(_Raised(DeadlinePassed("the answer was not there in time")))
+        self._sweeping = bool(self._waiting or self._running) and self.limits.deadline_s is not None
+        if self._sweeping and self.limits.deadline_s:
+            loop.call_later(self.limits.deadline_s / _SWEEPS, self._sweep)
+
+
+def _hand_back(
+    loop: asyncio.AbstractEventLoop,
+    ended: Callable[[_Call, list[Any]], None],
+    call: _Call,
+    future: Future[list[Any]],
+) -> None:
+    # The loop is closed where the grace time was over before the prediction.
+    if not future.cancelled() and not loop.is_closed():
+        loop.call_soon_threadsafe(ended, call, future.result())
 
 
 def answerable(error: BaseException, model: Model, request_id: str) -> RequestError:

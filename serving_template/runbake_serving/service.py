@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
 
-from runbake_serving.errors import BodyTooLarge
+from runbake_serving.errors import BodyTooLarge, BodyTooSlow
+from runbake_serving.gate import Gate
 from runbake_serving.model import Model, Question
 from runbake_serving.predictor import Predictor
 from runbake_serving.provenance import Provenance
@@ -26,6 +28,7 @@ class Service:
     settings: Settings
     model: Model
     predictor: Predictor
+    gate: Gate
     provenance: Provenance | None
 
     async def answer(
@@ -34,29 +37,63 @@ class Service:
         """The bytes of the answer: `write` of the model's predictions for what `read` finds in the body.
 
         Raises:
-            RequestError: the body is too large, `read` refuses it, or the prediction fails.
+            RequestError: the body is too large, too slow or one too many, `read` refuses it, or the
+                prediction fails or is too late.
         """
-        body = await _body_of(request, self.settings.body_limit_bytes)
-        request_id: str = request.state.request_id
+        held = _Held(self.gate)
+        self.gate.enter()
+        try:
+            body = await self._body_of(request, held)
+            return await self._answer(body, request.scope["state"]["request_id"], read, write)
+        finally:
+            self.gate.leave(held.size_bytes)
+
+    async def _answer(
+        self, body: bytes, request_id: str, read: Callable[[bytes], Question], write: Callable[[Any], bytes]
+    ) -> bytes:
+        predictor, checked_of = self.predictor, self.model.checked
+        if len(body) <= _INLINE_BYTES:
+            predictions = await predictor.ask(checked_of(read(body)), request_id, size_bytes=len(body))
+            return write(predictions)
+        checked = await predictor.aside(lambda: checked_of(read(body)), request_id)
+        predictions = await predictor.ask(checked, request_id, size_bytes=len(body))
         # As many answers as rows were asked for: the request's size tells the answer's well enough.
-        inline = len(body) <= _INLINE_BYTES
-        question = read(body) if inline else await self.predictor.aside(lambda: read(body), request_id)
-        predictions = await self.predictor.predict(question, request_id)
-        return (
-            write(predictions)
-            if inline
-            else await self.predictor.aside(lambda: write(predictions), request_id)
-        )
+        return await predictor.aside(lambda: write(predictions), request_id)
+
+    async def _body_of(self, request: Request, held: _Held) -> bytes:
+        limit_bytes, declared = self.settings.body_limit_bytes, request.headers.get("content-length", "")
+        if declared.isdigit():
+            if int(declared) > limit_bytes:
+                raise BodyTooLarge(f"the body may have {limit_bytes} bytes at most")
+            held.grow(int(declared))
+        if request.scope["state"].get("whole"):  # then there is nothing to wait for
+            return await _read(request, held, limit_bytes)
+        try:
+            async with asyncio.timeout(self.settings.body_timeout_s):
+                return await _read(request, held, limit_bytes)
+        except TimeoutError as error:
+            raise BodyTooSlow(f"the body must arrive within {self.settings.body_timeout_s} s") from error
 
 
-async def _body_of(request: Request, limit_bytes: int) -> bytes:
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit_bytes:
-        raise BodyTooLarge(f"the body may have {limit_bytes} bytes at most")
+@dataclass(slots=True)
+class _Held:
+    """What one request holds of the house's bytes."""
+
+    gate: Gate
+    size_bytes: int = 0
+
+    def grow(self, size_bytes: int) -> None:
+        self.gate.grow(size_bytes)
+        self.size_bytes += size_bytes
+
+
+async def _read(request: Request, held: _Held, limit_bytes: int) -> bytes:
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
         if size > limit_bytes:
             raise BodyTooLarge(f"the body may have {limit_bytes} bytes at most")
+        if size > held.size_bytes:
+            held.grow(size - held.size_bytes)
         parts.append(part)
     return b"".join(parts)

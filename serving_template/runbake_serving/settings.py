@@ -29,6 +29,12 @@ class Settings:
         workers: worker processes; None lets the CPU quota and the flavor decide.
         grace_s: seconds that requests in flight get after SIGTERM.
         body_limit_bytes: a larger body is answered 413.
+        body_timeout_s: seconds in which a request must arrive, and some of an answer must be taken.
+        connections: open connections of one worker at most.
+        deadline_s: seconds from a request's last byte to its answer; later it is answered 504.
+        join_rows, join_bytes: limits of one joined prediction; one row joins none.
+        keep_alive_s: seconds that an idle connection stays open.
+        queue, queue_bytes: requests, and bytes of their bodies, that one worker holds at the same time.
         always_dataframe: True hands the model a DataFrame even where an array would do.
         page: False removes `/provenance`.
     """
@@ -42,6 +48,14 @@ class Settings:
     threads: int = 1
     grace_s: int = 25  # Kubernetes kills after 30 s unless told otherwise
     body_limit_bytes: int = 100_000_000
+    body_timeout_s: int = 20
+    connections: int = 4096
+    deadline_s: int = 30
+    join_rows: int = 1024
+    join_bytes: int = 8 << 20
+    keep_alive_s: int = 75  # longer than the 60 s of common load balancers: they end idle connections first
+    queue: int = 1024
+    queue_bytes: int = 256 << 20
     always_dataframe: bool = False
     page: bool = True
 
@@ -68,6 +82,14 @@ def settings_of(environ: Mapping[str, str]) -> Settings:
         threads=reader.whole(contract.ENV_THREADS, default.threads, 1, 256),
         grace_s=reader.whole(contract.ENV_GRACE_S, default.grace_s, 0, 86_400),
         body_limit_bytes=reader.whole(contract.ENV_BODY_LIMIT, default.body_limit_bytes, 1, 1 << 40),
+        body_timeout_s=reader.whole(contract.ENV_BODY_TIMEOUT_S, default.body_timeout_s, 1, 86_400),
+        connections=reader.whole(contract.ENV_CONNECTIONS, default.connections, 1, 1 << 20),
+        deadline_s=reader.whole(contract.ENV_DEADLINE_S, default.deadline_s, 1, 86_400),
+        join_rows=reader.whole(contract.ENV_JOIN_ROWS, default.join_rows, 1, 1 << 30),
+        join_bytes=reader.whole(contract.ENV_JOIN_BYTES, default.join_bytes, 1, 1 << 40),
+        keep_alive_s=reader.whole(contract.ENV_KEEP_ALIVE_S, default.keep_alive_s, 1, 86_400),
+        queue=reader.whole(contract.ENV_QUEUE, default.queue, 1, 1 << 20),
+        queue_bytes=reader.whole(contract.ENV_QUEUE_BYTES, default.queue_bytes, 1, 1 << 40),
         always_dataframe=reader.word(contract.ENV_DATAFRAME_PATH, ("auto", "always")) == "always",
         page=reader.word(contract.ENV_PAGE, ("on", "off")) == "on",
     )

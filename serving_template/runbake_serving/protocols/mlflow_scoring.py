@@ -21,10 +21,10 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from runbake_serving.casting import array_of, cast_frame, cast_value, casting, first_spec, specs_of
+from runbake_serving.casting import array_of, cast_frame, cast_value, first_spec, specs_of
 from runbake_serving.enforcement import REFUSALS
 from runbake_serving.errors import InvalidRequest, UnsupportedMedia
-from runbake_serving.model import Model, Question, TableArray
+from runbake_serving.model import Model, Question
 from runbake_serving.protocols.csv import frame_of_csv
 from runbake_serving.protocols.media_type import MediaType
 from runbake_serving.signature import Array, Column, Columns, Inputs, Scalar
@@ -68,60 +68,13 @@ def _question_of_json(body: bytes, model: Model) -> Question:
         found = f"{len(given)} were given" if given else "none was given"
         raise InvalidRequest(f"the body must have exactly one of {', '.join(FORMATS)}: {found}")
     value, params = document[given[0]], document.get("params")
-    if (table := _table_array(given[0], value, model)) is not None:
+    # Any other body goes the long way through a DataFrame, which finds the right words for what is wrong.
+    if (table := model.read_table(given[0], value)) is not None:
         return Question(data=table, params=params)
     try:
         return Question(data=_READERS[given[0]](value, model.inputs), params=params)
     except REFUSALS as error:
         raise InvalidRequest(f"{given[0]} cannot be read: rows or columns do not fit together") from error
-
-
-def _table_array(form: str, value: Any, model: Model) -> TableArray | None:
-    """A table read straight into one array, where the flavor's rule and the body's form allow it.
-
-    None sends any other body the long way through a DataFrame, which finds the right words for what is wrong.
-    """
-    dtype, names = model.rules.array_dtype, list(specs_of(model.inputs))
-    if dtype is None or not names:
-        return None
-    rows = _ROWS[form](value, names) if form in _ROWS else None
-    if not rows:
-        return None
-    try:
-        values = _array_of(rows, np.dtype(dtype))
-    except REFUSALS:
-        return None
-    fits = values is not None and values.ndim == 2 and values.shape[1] == len(names)
-    return TableArray(values) if fits else None
-
-
-def _array_of(rows: Any, dtype: np.dtype[Any]) -> Any:
-    if dtype.kind == "f":
-        with casting():
-            return np.array(rows, dtype=dtype)
-    # Asked for whole numbers, numpy would cut fractions off and wrap large ones around.
-    values = np.array(rows)
-    return values.astype(dtype) if values.dtype.kind == "i" and dtype.itemsize == 8 else None
-
-
-def _rows_of_split(value: Any, names: list[str]) -> Any:
-    plain = isinstance(value, dict) and value.keys() <= {"data", "columns"} and value.get("columns") == names
-    return value.get("data") if plain and isinstance(value.get("data"), list) else None
-
-
-def _rows_of_records(value: Any, names: list[str]) -> Any:
-    if not isinstance(value, list):
-        return None
-    try:
-        return [[row[name] for name in names] for row in value]
-    except (KeyError, TypeError, IndexError):
-        return None
-
-
-_ROWS: Mapping[str, Callable[[Any, list[str]], Any]] = {
-    "dataframe_split": _rows_of_split,
-    "dataframe_records": _rows_of_records,
-}
 
 
 def _parsed(body: bytes) -> Any:

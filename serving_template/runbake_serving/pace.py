@@ -1,0 +1,45 @@
+"""How long predictions take, learned from those that were made."""
+
+from __future__ import annotations
+
+_WEIGHT = 0.2
+_SLOTS = 48
+
+
+class Pace:
+    """What a prediction of so many rows is expected to take, and how much work waits.
+
+    Rows are told apart by powers of two: a model has costs of its own beside those of each row.
+    """
+
+    def __init__(self) -> None:
+        self._by_size: list[float | None] = [None] * _SLOTS
+        self._each_request_s = self._each_row_s = 0.0
+
+    def took(self, requests: int, rows: int, seconds: float) -> None:
+        """Learn from one prediction that answered so many requests and rows."""
+        slot = min(rows.bit_length(), _SLOTS - 1)
+        known = self._by_size[slot]
+        self._by_size[slot] = seconds if known is None else _nearer(known, seconds)
+        self._each_request_s = _nearer(self._each_request_s or seconds / requests, seconds / requests)
+        self._each_row_s = _nearer(self._each_row_s or seconds / max(1, rows), seconds / max(1, rows))
+
+    def expected_s(self, rows: int) -> float | None:
+        """Seconds of one prediction of so many rows; None where nothing is known.
+
+        From a smaller number of rows it grows in proportion, which is too long rather than too short.
+        """
+        slot = min(rows.bit_length(), _SLOTS - 1)
+        for nearest in range(slot, -1, -1):
+            known = self._by_size[nearest]
+            if known is not None:
+                return known * float(1 << (slot - nearest))
+        return None
+
+    def backlog_s(self, requests: int, rows: int) -> float:
+        """Seconds until so many waiting requests with so many rows in all are answered."""
+        return max(requests * self._each_request_s, rows * self._each_row_s)
+
+
+def _nearer(known: float, seconds: float) -> float:
+    return known + (seconds - known) * _WEIGHT
