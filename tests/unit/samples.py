@@ -60,9 +60,6 @@ def a_model(root: Path = Path("/nowhere"), **changes: object) -> FetchedModel:
         "python_version": "3.11.7",
         "requirements": ("mlflow==3.17.2", "scikit-learn==1.9.1"),
         "signature_json": '{"inputs": "[]"}',
-        "metadata_json": "",
-        "input_example": "",
-        "serving_input_example": "",
     }
     return FetchedModel(**{**fields, **changes})  # type: ignore[arg-type]
 

@@ -13,12 +13,14 @@ BUILDER = ROOT / "builder" / "runbake"
 SERVING = ROOT / "serving_template" / "runbake_serving"
 
 ALLOWED: dict[str, set[str]] = {
+    "crew": set(),
     "errors": set(),
+    "output": {"errors"},
     "redaction": set(),
     "aws": {"errors"},
     "config": {"errors"},
-    "image": {"errors"},
-    "tracking": {"errors"},
+    "image": {"errors", "output"},
+    "tracking": {"crew", "errors"},
     "registry": {"errors", "image", "aws"},
     "environment": {"errors", "image", "base"},
     "base": {"errors", "image"},
@@ -29,6 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "published": {"errors", "image", "provenance", "registry"},
     "release": {
         "base",
+        "crew",
         "environment",
         "errors",
         "flavors",
@@ -40,8 +43,8 @@ ALLOWED: dict[str, set[str]] = {
         "store",
         "tracking",
     },
-    "render": {"errors", "image", "release"},
-    "report": {"errors", "release"},
+    "render": {"errors", "image", "output", "release"},
+    "report": {"errors", "output", "release"},
     "trace": {"errors", "image", "provenance", "tracking"},
 }
 """What each room may import; `cli` may import everything and is imported by nobody."""

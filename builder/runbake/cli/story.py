@@ -12,6 +12,10 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from runbake.crew import Stopped
+
+_STOPPED = (KeyboardInterrupt, SystemExit, Stopped)
+
 HEARTBEAT_S = 30.0
 """GoCD ends a job that is silent for too long; a stage in a pipe says that it lives this often."""
 
@@ -49,10 +53,16 @@ def one_line(text: str) -> str:
 
 
 class TerminalStory:
-    """Stages on one console, which decides for itself about colour and width."""
+    """Stages on one console, which decides for itself about colour and width.
+
+    Several stages may run at once; on a terminal each has a line of one live display while it runs.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._mutex = threading.Lock()
+        self._live: Progress | None = None
+        self._running = 0
 
     @contextmanager
     def step(self, name: str) -> Iterator[TerminalStep]:
@@ -61,8 +71,9 @@ class TerminalStory:
         with self._shown(name) as step:
             try:
                 yield step
-            except BaseException:
-                self._line(name, "failed", time.monotonic() - started, "red")
+            except BaseException as error:
+                how = ("stopped", "yellow") if isinstance(error, _STOPPED) else ("failed", "red")
+                self._line(name, how[0], time.monotonic() - started, how[1])
                 raise
         self._line(name, step.text, time.monotonic() - started, "green")
 
@@ -77,13 +88,36 @@ class TerminalStory:
 
     @contextmanager
     def _shown(self, name: str) -> Iterator[TerminalStep]:
-        if self._console.is_terminal:
-            columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(20), TimeElapsedColumn())
-            with Progress(*columns, console=self._console, transient=True) as live:
-                yield TerminalStep(name, live, live.add_task(f"  {name:<9}", total=None))
-        else:
+        if not self._console.is_terminal:
             with self._heartbeat(TerminalStep(name, None, None)) as step:
                 yield step
+            return
+        live = self._entered()
+        task = live.add_task(f"  {name:<9}", total=None)
+        try:
+            yield TerminalStep(name, live, task)
+        finally:
+            live.remove_task(task)
+            self._left()
+
+    def _entered(self) -> Progress:
+        with self._mutex:
+            if self._live is None:
+                columns = (
+                    *(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(20)),
+                    TimeElapsedColumn(),
+                )
+                self._live = Progress(*columns, console=self._console, transient=True)
+                self._live.start()
+            self._running += 1
+            return self._live
+
+    def _left(self) -> None:
+        with self._mutex:
+            self._running -= 1
+            if self._running == 0 and self._live is not None:
+                self._live.stop()
+                self._live = None
 
     @contextmanager
     def _heartbeat(self, step: TerminalStep) -> Iterator[TerminalStep]:

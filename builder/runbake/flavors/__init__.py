@@ -3,13 +3,13 @@
 from runbake.errors import UnsupportedFlavor
 from runbake.flavors import sklearn
 from runbake.flavors.flavor import Flavor, Served
-from runbake.tracking.run import FetchedModel
+from runbake.tracking.run import ModelDescription
 
 FLAVORS: tuple[Flavor, ...] = (sklearn.FLAVOR,)
 """In the order in which they are asked."""
 
 
-def serve(model: FetchedModel) -> Served:
+def serve(model: ModelDescription) -> Served:
     """Ask each flavor in turn; the first that recognises the model serves it.
 
     Raises:

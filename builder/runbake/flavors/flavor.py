@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from runbake.tracking.run import FetchedModel
+from runbake.tracking.run import ModelDescription
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,5 +26,5 @@ class Flavor:
 
     name: str
     tolerance: float
-    recognises: Callable[[FetchedModel], bool]
-    serve: Callable[[FetchedModel], Served]
+    recognises: Callable[[ModelDescription], bool]
+    serve: Callable[[ModelDescription], Served]

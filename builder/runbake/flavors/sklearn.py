@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from runbake.flavors.flavor import Flavor, Served
 from runbake.flavors.requirements import without_mlflow
-from runbake.tracking.run import FetchedModel
+from runbake.tracking.run import ModelDescription
 
 TOLERANCE = 1e-9
 """BLAS sums rows in another order when there are more of them; 1e-16 was measured, 1e-9 is generous."""
 
 
-def _recognises(model: FetchedModel) -> bool:
+def _recognises(model: ModelDescription) -> bool:
     return any(flavor.name == "sklearn" for flavor in model.flavors)
 
 
-def _serve(model: FetchedModel) -> Served:
+def _serve(model: ModelDescription) -> Served:
     return Served(flavor="sklearn", requirements=without_mlflow(model.requirements))
 
 

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from runbake.base import Base
+from runbake.crew import Crew
 from runbake.image import (
     BaseParts,
     Blob,
     Descriptor,
+    Digest,
     Image,
     Layer,
+    Packed,
     PlatformImage,
     Runtime,
     canonical_json,
     compression_of,
     image_of,
+    open_tar,
     platform_image,
     stored_layer,
 )
@@ -67,8 +70,8 @@ def _platform(
 ) -> tuple[PlatformImage, Provenance]:
     provenance = provenance_of_platform(plan, platform)
     trees = trees_of(plan, platform, doors, scratch)
-    with ThreadPoolExecutor(2) as pool:
-        layers = list(pool.map(lambda tree: _layer_of(tree, doors), trees))
+    with Crew() as crew:
+        layers = crew.each(lambda tree: _layer_of(tree, doors), trees, threads=2)
     made = platform_image(
         image_format=plan.request.image_format,
         platform=platform.base.platform,
@@ -143,4 +146,17 @@ def _base_blob(descriptor: Descriptor, plan: Plan, doors: Doors) -> Blob:
 def _layer_of(tree: Tree, doors: Doors) -> Layer:
     if tree.recipe:
         return doors.store.layer(tree.recipe, tree.make, tree.codec, name=tree.name, comment=tree.comment)
+    if tree.packed is not None:
+        return _layer_of_known(tree, tree.packed)
     return stored_layer(tree.name, tree.make(), tree.comment)
+
+
+def _layer_of_known(tree: Tree, packed: Packed) -> Layer:
+    digest = Digest(f"sha256:{packed.sha256}")
+    return Layer(
+        name=tree.name,
+        blob=Blob(digest=digest, size_bytes=packed.size_bytes, open=lambda: open_tar(tree.make())),
+        diff_id=digest,
+        compression="none",
+        comment=tree.comment,
+    )

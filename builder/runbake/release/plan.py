@@ -10,6 +10,7 @@ from pathlib import Path
 
 from runbake import flavors
 from runbake.base import Base, check_base, read_base
+from runbake.crew import Crew
 from runbake.environment import (
     Lock,
     LockRequest,
@@ -21,9 +22,11 @@ from runbake.environment import (
 )
 from runbake.errors import ConfigError, LockError
 from runbake.flavors import Served
+from runbake.image import STORED, Packed
 from runbake.provenance import label, rfc3339
+from runbake.release.model_layer import ArrivingLayer, model_codec
 from runbake.release.request import Doors, Request
-from runbake.tracking import FetchedModel, PromotedRun
+from runbake.tracking import FetchedModel, ModelDescription, PromotedRun
 from runbake_serving import contract
 
 
@@ -39,11 +42,15 @@ class PlatformPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a release will do; the dry run prints it and the real run obeys it."""
+    """What a release will do; the dry run prints it and the real run obeys it.
+
+    `model_packed` has the digests of the model's layer where they were taken while it arrived.
+    """
 
     request: Request
     run: PromotedRun
     model: FetchedModel
+    model_packed: Packed | None
     served: Served
     platforms: tuple[PlatformPlan, ...]
     created: str
@@ -94,18 +101,27 @@ def planned(request: Request, doors: Doors) -> Iterator[Plan]:
     """
     with doors.store.scratch() as scratch:
         run = _resolve(request, doors)
-        model = _fetch(run, scratch / "model", doors)
-        served = flavors.serve(model)
-        bases = _read_bases(request, model, doors)
-        platforms = tuple(_plan_platform(request, run, served, model, base, doors) for base in bases)
-        yield Plan(
-            request=request,
-            run=run,
-            model=model,
-            served=served,
-            platforms=platforms,
-            created=request.created or rfc3339(run.end_time_ms),
-        )
+        yield _decided(request, run, scratch / "model", doors)
+
+
+def _decided(request: Request, run: PromotedRun, destination: Path, doors: Doors) -> Plan:
+    """The plan; the model's files come beside the decisions, which need the smallest of them only."""
+    description = doors.tracking.describe_model(run)
+    served = flavors.serve(description)
+    with Crew() as crew:
+        fetching = crew.start(lambda: _fetch(request, run, description, destination, doors, crew))
+        bases = _read_bases(request, description, doors)
+        platforms = tuple(_plan_platform(request, run, served, description, base, doors) for base in bases)
+        model, packed = fetching.result()
+    return Plan(
+        request=request,
+        run=run,
+        model=model,
+        model_packed=packed,
+        served=served,
+        platforms=platforms,
+        created=request.created or rfc3339(run.end_time_ms),
+    )
 
 
 def _resolve(request: Request, doors: Doors) -> PromotedRun:
@@ -118,15 +134,35 @@ def _resolve(request: Request, doors: Doors) -> PromotedRun:
     return run
 
 
-def _fetch(run: PromotedRun, destination: Path, doors: Doors) -> FetchedModel:
+def _fetch(
+    request: Request,
+    run: PromotedRun,
+    description: ModelDescription,
+    destination: Path,
+    doors: Doors,
+    crew: Crew,
+) -> tuple[FetchedModel, Packed | None]:
+    """The model, and the digests of its layer where that is stored as it arrives."""
+    arriving = ArrivingLayer(run.files) if model_codec(request) == STORED else None
     with doors.story.step("model") as step:
-        model = doors.tracking.fetch_model(run, destination, progress=step.progress)
+
+        def progress(done_bytes: int, total_bytes: int) -> None:
+            crew.check()
+            step.progress(done_bytes, total_bytes)
+
+        model = doors.tracking.fetch_model(
+            run,
+            destination,
+            described=description,
+            progress=progress,
+            arrived=arriving.arrived if arriving else None,
+        )
         size = sum(file.size_bytes for file in model.files)
         step.say(f"{len(model.files)} files, {mebibytes(size)}, MLflow {model.mlflow_version}")
-    return model
+        return model, arriving.finished(model.root) if arriving else None
 
 
-def _read_bases(request: Request, model: FetchedModel, doors: Doors) -> tuple[Base, ...]:
+def _read_bases(request: Request, model: ModelDescription, doors: Doors) -> tuple[Base, ...]:
     with doors.story.step("base") as step:
         base = request.base
         bases = read_base(
@@ -145,7 +181,7 @@ def _read_bases(request: Request, model: FetchedModel, doors: Doors) -> tuple[Ba
 
 
 def _plan_platform(
-    request: Request, run: PromotedRun, served: Served, model: FetchedModel, base: Base, doors: Doors
+    request: Request, run: PromotedRun, served: Served, model: ModelDescription, base: Base, doors: Doors
 ) -> PlatformPlan:
     as_of = request.lock_date or rfc3339(run.end_time_ms)
     wanted = LockRequest(

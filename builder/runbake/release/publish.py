@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from runbake.crew import Crew
 from runbake.environment import plan_wheel_groups
 from runbake.errors import ConfigError, EngineMissing, TagExists, Unproven
 from runbake.image import Blob, Digest, Image, Layer, write_archive, write_layout
@@ -59,18 +59,22 @@ def push(image: Image, repository: ImageRef, doors: Doors) -> Transfer:
         blobs = _blobs_of(image)
         counter = _Counter(step, sum(blob.size_bytes for blob, _ in blobs.values()))
 
+        def sent(size_bytes: int) -> None:
+            crew.check()
+            counter.add(size_bytes)
+
         def send(item: tuple[Blob, str]) -> tuple[str, int]:
             blob, origin = item
-            how = registry.push_blob(repository.name, blob, mount_from=origin, progress=counter.add)
+            how = registry.push_blob(repository.name, blob, mount_from=origin, progress=sent)
             if how != "uploaded":
                 counter.add(blob.size_bytes)
             return how, blob.size_bytes
 
-        with ThreadPoolExecutor(PARALLEL_UPLOADS) as pool:
-            done = list(pool.map(send, blobs.values()))
+        with Crew() as crew:
+            done = crew.each(send, blobs.values(), threads=PARALLEL_UPLOADS)
         _push_manifests(image, repository, registry)
-        sent = [size for how, size in done if how == "uploaded"]
-        transfer = Transfer(sent=len(sent), sent_bytes=sum(sent), kept=len(done) - len(sent))
+        new = [size for how, size in done if how == "uploaded"]
+        transfer = Transfer(sent=len(new), sent_bytes=sum(new), kept=len(done) - len(new))
         step.say(f"{transfer.sent} sent, {mebibytes(transfer.sent_bytes)}; {transfer.kept} already there")
     return transfer
 

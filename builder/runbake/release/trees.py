@@ -19,8 +19,9 @@ from runbake.environment import (
     install,
     recipe_of,
 )
-from runbake.image import GZIP, STORED, Codec, Digest, FileEntry, canonical_json
+from runbake.image import GZIP, STORED, Codec, Digest, FileEntry, Packed, canonical_json
 from runbake.provenance import BaseFacts, Provenance, provenance_of
+from runbake.release.model_layer import model_codec, model_entries
 from runbake.release.plan import Plan, PlatformPlan
 from runbake.release.request import Doors
 from runbake_serving import contract
@@ -34,7 +35,7 @@ class Tree:
     """The files of one layer, not made before they are needed.
 
     `recipe` is a hash of everything that the layer's bytes depend on, "" for a layer that is read from its
-    files each time.
+    files each time; `packed` has that layer's digests where they are known already.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Tree:
     recipe: str
     codec: Codec
     make: Callable[[], tuple[FileEntry, ...]]
+    packed: Packed | None = None
 
 
 def _recipe(*parts: object) -> str:
@@ -182,11 +184,8 @@ def _runtime_tree(workshop: Workshop) -> Tree:
 
 
 def _model_tree(plan: Plan) -> Tree:
-    codec, root = _model_codec(plan), contract.MODEL_ROOT.lstrip("/")
-    entries = tuple(
-        FileEntry(path=f"{root}/{file.path}", content=plan.model.root / file.path, size_bytes=file.size_bytes)
-        for file in plan.model.files
-    )
+    codec = model_codec(plan.request)
+    entries = model_entries(plan.model.root, plan.model.files)
     contents = [(file.path, file.sha256) for file in plan.model.files]
     return Tree(
         name="model",
@@ -194,6 +193,7 @@ def _model_tree(plan: Plan) -> Tree:
         recipe=_recipe("model", contents, codec.id) if codec.compression == "gzip" else "",
         codec=codec,
         make=lambda: entries,
+        packed=plan.model_packed,
     )
 
 
@@ -205,13 +205,5 @@ def provenance_of_platform(plan: Plan, platform: PlatformPlan) -> Provenance:
         platform.lock,
         BaseFacts(digest=str(platform.base.digest), python=platform.base.facts.python_version),
         flavor=plan.served.flavor,
-        codec_id=f"{GZIP.id}, model {_model_codec(plan).id}",
+        codec_id=f"{GZIP.id}, model {model_codec(plan.request).id}",
     )
-
-
-def _model_codec(plan: Plan) -> Codec:
-    wanted = plan.request.model_layer
-    if wanted == "auto":
-        # Weights hardly compress; but AWS consumers of Docker's format expect gzip.
-        wanted = "gzip" if plan.request.image_format == "docker" else "none"
-    return GZIP if wanted == "gzip" else STORED

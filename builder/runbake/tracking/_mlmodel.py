@@ -8,45 +8,32 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from runbake.errors import ArtifactMissing, NoModel
-from runbake.tracking.run import Flavor
+from runbake.tracking.run import Flavor, ModelDescription
 
 MLMODEL = "MLmodel"
 PYTHON_ENV = "python_env.yaml"
 REQUIREMENTS = "requirements.txt"
 CONSTRAINTS = "constraints.txt"
+SMALL = (MLMODEL, PYTHON_ENV, REQUIREMENTS, CONSTRAINTS)
+"""The files that a description is read from."""
 
-_LARGEST_BYTES = 8 << 20
+LARGEST_BYTES = 8 << 20
+"""None of them is larger."""
 # As pip does: a comment starts at the line's start or after white space ("pkg @ url#egg" has none).
 _COMMENT = re.compile(r"(^|\s+)#.*$")
 _OPTION = re.compile(r"^\s*-.*$|\s+--\w.*$")
 _LOG_AGAIN = "log the model again with mlflow.<flavor>.log_model"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
-    """What a model directory says of itself; fields as in `FetchedModel`."""
-
-    flavors: tuple[Flavor, ...]
-    mlflow_version: str
-    python_version: str
-    requirements: tuple[str, ...]
-    constraints: tuple[str, ...]
-    signature_json: str
-    metadata_json: str
-    input_example: str
-    serving_input_example: str
-
-
-def description_of(root: Path) -> Description:
-    """What the model directory `root` says of itself.
+def description_of(root: Path, paths: Collection[str]) -> ModelDescription:
+    """What a model says of itself; its small files (`SMALL`) are in `root`, all of its files are `paths`.
 
     Raises:
         NoModel: MLmodel is absent or malformed; the message names file and line.
@@ -58,7 +45,9 @@ def description_of(root: Path) -> Description:
     if not isinstance(flavors, dict) or not flavors:
         raise NoModel(f"{MLMODEL} names no flavors (key 'flavors')", hint=_LOG_AGAIN)
     example = _mapping_or_empty(document.get("saved_input_example_info"))
-    return Description(
+    for key in ("artifact_path", "serving_input_path"):
+        _refuse_missing_file(example.get(key), paths)
+    return ModelDescription(
         flavors=tuple(
             Flavor(name=str(name), config_json=_json(config, f"{MLMODEL}: flavors.{name}"))
             for name, config in sorted(flavors.items(), key=lambda item: str(item[0]))
@@ -68,9 +57,6 @@ def description_of(root: Path) -> Description:
         requirements=requirements_of(_text_of(root / REQUIREMENTS, missing=ArtifactMissing)),
         constraints=_constraints(root),
         signature_json=_signature(document.get("signature")),
-        metadata_json=_json_or_empty(document.get("metadata"), f"{MLMODEL}: metadata"),
-        input_example=_named_file(root, example.get("artifact_path")),
-        serving_input_example=_serving_example(root, example),
     )
 
 
@@ -119,27 +105,16 @@ def _inner_json(value: object, key: str) -> object:
         raise NoModel(f"{MLMODEL}: signature.{key} is not JSON: {error}", hint=_LOG_AGAIN) from error
 
 
-def _serving_example(root: Path, example: Mapping[str, Any]) -> str:
-    named = _named_file(root, example.get("serving_input_path"))
-    # MLflow before 2.15 wrote the file's name nowhere, and before that no such file.
-    return named or ("serving_input_example.json" if (root / "serving_input_example.json").is_file() else "")
-
-
-def _named_file(root: Path, name: object) -> str:
-    if not name:
-        return ""
-    path = str(name)
-    inside = (root / path).resolve().is_relative_to(root.resolve()) if "\0" not in path else False
-    if not inside or not (root / path).is_file():
-        raise ArtifactMissing(f"{MLMODEL} names the file {path[:200]!r}, which the model does not have")
-    return path
+def _refuse_missing_file(name: object, paths: Collection[str]) -> None:
+    if name and str(name) not in paths:
+        raise ArtifactMissing(f"{MLMODEL} names the file {str(name)[:200]!r}, which the model does not have")
 
 
 def _text_of(path: Path, *, missing: type[NoModel] | type[ArtifactMissing]) -> str:
     if not path.is_file():
         raise missing(f"the model has no {path.name}", hint=_LOG_AGAIN)
-    if path.stat().st_size > _LARGEST_BYTES:
-        raise NoModel(f"{path.name} is larger than {_LARGEST_BYTES >> 20} MiB", hint=_LOG_AGAIN)
+    if path.stat().st_size > LARGEST_BYTES:
+        raise NoModel(f"{path.name} is larger than {LARGEST_BYTES >> 20} MiB", hint=_LOG_AGAIN)
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -172,10 +147,6 @@ def _mapping_or_empty(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _json_or_empty(value: object, name: str) -> str:
-    return _json(value, name) if value else ""
-
-
 def _json(value: object, name: str) -> str:
     """Canonical JSON of plain data; YAML's aliases may describe far more data than they are long."""
     encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
@@ -185,8 +156,8 @@ def _json(value: object, name: str) -> str:
         for piece in encoder.iterencode(value):
             pieces.append(piece)
             size += len(piece)
-            if size > _LARGEST_BYTES:
-                raise NoModel(f"{name} unfolds to more than {_LARGEST_BYTES >> 20} MiB", hint=_LOG_AGAIN)
+            if size > LARGEST_BYTES:
+                raise NoModel(f"{name} unfolds to more than {LARGEST_BYTES >> 20} MiB", hint=_LOG_AGAIN)
     except (TypeError, ValueError, RecursionError) as error:
         raise NoModel(f"{name} cannot be written as JSON: {str(error)[:200]}", hint=_LOG_AGAIN) from error
     return "".join(pieces)

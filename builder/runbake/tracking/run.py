@@ -125,23 +125,25 @@ class Flavor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FetchedModel:
-    """A model's files on disk, complete and unchanged since they were listed.
+class ModelDescription:
+    """What a model says of itself, in its small files.
 
     `python_version` is the full version from python_env.yaml ("3.11.7"); `requirements` are the non-comment
     lines of requirements.txt in order, without options, `constraints` those of constraints.txt;
-    `signature_json` (`{"inputs": …, "outputs": …, "params": …}`) and `metadata_json` are canonical JSON texts
-    or "". `input_example`, `serving_input_example` are paths relative to `root`, or "".
+    `signature_json` (`{"inputs": …, "outputs": …, "params": …}`) is canonical JSON text or "".
     """
 
-    root: Path
-    files: tuple[FetchedFile, ...]  # sorted by path
     flavors: tuple[Flavor, ...]  # sorted by name
     mlflow_version: str
     python_version: str
     requirements: tuple[str, ...]
     signature_json: str
-    metadata_json: str
-    input_example: str
-    serving_input_example: str
     constraints: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchedModel(ModelDescription):
+    """A model's files on disk, complete and unchanged since they were listed, and what they say."""
+
+    root: Path
+    files: tuple[FetchedFile, ...]  # sorted by path

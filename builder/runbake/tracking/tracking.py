@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,11 +23,11 @@ from runbake.errors import (
 from runbake.tracking import _facts, _promotion
 from runbake.tracking._artifacts import files_in, store_at
 from runbake.tracking._door import Door, without_userinfo
-from runbake.tracking._fetch import fetch
+from runbake.tracking._fetch import Arrived, Progress, describe, fetch
 from runbake.tracking._mlmodel import MLMODEL
 from runbake.tracking._models import Candidate, logged_model, model_of_run, model_of_version, ready
 from runbake.tracking.reference import ByExperiment, RunRef
-from runbake.tracking.run import FetchedModel, ModelFile, PromotedRun, PromotedSummary
+from runbake.tracking.run import FetchedModel, ModelDescription, ModelFile, PromotedRun, PromotedSummary
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run
@@ -138,12 +138,24 @@ class Tracking:
             promotion=promotion,
         )
 
+    def describe_model(self, run: PromotedRun) -> ModelDescription:
+        """What the run's model says of itself: its small files are read, and nothing is kept.
+
+        Raises:
+            NoModel: MLmodel is malformed; the message names the line.
+            ArtifactMissing: a listed file cannot be read, or one that MLmodel names is not there.
+        """
+        self._door.client()
+        return describe(self._door, run)
+
     def fetch_model(
         self,
         run: PromotedRun,
         destination: Path,
         *,
-        progress: Callable[[int, int], None] | None = None,
+        described: ModelDescription | None = None,
+        progress: Progress | None = None,
+        arrived: Arrived | None = None,
     ) -> FetchedModel:
         """Download the run's model into `destination`, whole or not at all.
 
@@ -154,16 +166,20 @@ class Tracking:
 
         Args:
             destination: must not exist, or hold exactly this model.
-            progress: called with bytes done and bytes in all, from several threads, one at a time.
+            described: what was planned from; the model must still say that.
+            progress: called with bytes done and bytes in all, from several threads, one at a time. What it
+                raises ends the download.
+            arrived: called with each file's path, where it is written and how much of it is there, from
+                several threads; for each file at least once when all of it is there, if it is not empty.
 
         Raises:
             ArtifactMissing: a listed file cannot be read, or one that MLmodel names is not there.
-            ArtifactChanged: files or sizes differ from what `fetch_promoted_run` saw.
+            ArtifactChanged: files, sizes or the description differ from what `fetch_promoted_run` saw.
             NoModel: MLmodel is malformed; the message names the line.
             DiskFull: no space is left.
         """
         self._door.client()
-        return fetch(self._door, run, destination, progress=progress)
+        return fetch(self._door, run, destination, described=described, progress=progress, arrived=arrived)
 
     def promoted(self, experiment: str | None = None) -> tuple[PromotedSummary, ...]:
         """Every run with the promotion tag, in one experiment or all, the latest first."""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -282,12 +282,40 @@ def test_the_model_is_fetched_and_described(
     assert [flavor.name for flavor in model.flavors] == ["python_function", "sklearn"]
     assert model.requirements[1:] == ("scikit-learn==1.9.1", "skops")
     assert model.python_version == ".".join(map(str, sys.version_info[:3]))
-    assert (model.input_example, model.serving_input_example) == (
-        "input_example.json",
-        "serving_input_example.json",
-    )
     assert '"name":"sepal length (cm)"' in model.signature_json
-    assert model.metadata_json.startswith('{"owner":"lab","text":')
+    description = tracking.describe_model(good)
+    assert all(getattr(model, each.name) == getattr(description, each.name) for each in fields(description))
+
+
+def test_a_description_that_changes_under_way_is_noticed(
+    tracking: Tracking, good: PromotedRun, tmp_path: Path
+) -> None:
+    """What was planned from must be what is fetched, also when all sizes stay."""
+    other = replace(tracking.describe_model(good), requirements=("another",))
+    with pytest.raises(ArtifactChanged, match="description"):
+        tracking.fetch_model(good, tmp_path / "model", described=other)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Enough(Exception):
+    """Somebody does not want the rest."""
+
+
+def test_what_progress_raises_ends_the_download(
+    tracking: Tracking, good: PromotedRun, tmp_path: Path
+) -> None:
+    """An interruption out of the progress callback leaves the download at once, and nothing on the disk."""
+    calls: list[int] = []
+
+    def progress(done: int, _total: int) -> None:
+        calls.append(done)
+        if done:
+            raise Enough
+
+    with pytest.raises(Enough):
+        tracking.fetch_model(good, tmp_path / "model", progress=progress)
+    assert max(calls) < sum(file.size_bytes for file in good.files)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_meta_file_of_mlflow_s_own_download_is_left_out(

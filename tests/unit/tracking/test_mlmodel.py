@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runbake.errors import ArtifactMissing, NoModel
+from runbake.tracking import ModelDescription
 from runbake.tracking._mlmodel import description_of, requirements_of
 
 MLMODEL = """\
@@ -33,35 +34,37 @@ def model(root: Path, mlmodel: str = MLMODEL, **files: str) -> Path:
     return root
 
 
+def described(root: Path) -> ModelDescription:
+    """What the directory says of itself, all of whose files are the model's."""
+    return description_of(root, {path.relative_to(root).as_posix() for path in root.rglob("*")})
+
+
 def test_a_model_describes_itself(tmp_path: Path) -> None:
     """Flavors are sorted and canonical JSON; the signature's inner JSON texts are taken out."""
-    description = description_of(model(tmp_path))
+    description = described(model(tmp_path))
     assert [flavor.name for flavor in description.flavors] == ["python_function", "sklearn"]
     assert description.flavors[1].config_json == '{"pickled_model":"model.pkl"}'
     assert (
         description.signature_json == '{"inputs":[{"name":"é","type":"double"}],"outputs":null,"params":null}'
     )
     assert (description.mlflow_version, description.requirements) == ("3.17.2", ("scikit-learn",))
-    assert (description.metadata_json, description.input_example, description.serving_input_example) == (
-        "",
-    ) * 3
 
 
 def test_constraints_beside_the_requirements_are_kept(tmp_path: Path) -> None:
     """MLflow writes `-c constraints.txt` above the requirements; without them, others would be built."""
     root = model(tmp_path, constraints__txt="numpy<2  # why\n")
     (root / "requirements.txt").write_text("-c constraints.txt\nscikit-learn\n")
-    description = description_of(root)
+    description = described(root)
 
     assert (description.requirements, description.constraints) == (("scikit-learn",), ("numpy<2",))
     (root / "constraints.txt").unlink()
-    assert description_of(root).constraints == ()
+    assert described(root).constraints == ()
 
 
 def test_python_3_10_is_not_3_1(tmp_path: Path) -> None:
     """An unquoted version is text, in python_env.yaml as in MLmodel, where YAML reads a number."""
-    assert description_of(model(tmp_path)).python_version == "3.10"
-    assert description_of(model(tmp_path, python_env__yaml="python: 3.20\n")).python_version == "3.20"
+    assert described(model(tmp_path)).python_version == "3.10"
+    assert described(model(tmp_path, python_env__yaml="python: 3.20\n")).python_version == "3.20"
 
 
 @pytest.mark.parametrize(
@@ -104,7 +107,7 @@ def test_no_requirement_is_an_option_or_comment(text: str) -> None:
 def test_malformed_mlmodel_is_refused(tmp_path: Path, mlmodel: str, says: str) -> None:
     """Broken, empty, hostile or endless YAML is NoModel with file and line, and runs nothing."""
     with pytest.raises(NoModel, match=says):
-        description_of(model(tmp_path, mlmodel))
+        described(model(tmp_path, mlmodel))
 
 
 def test_a_yaml_bomb_is_refused(tmp_path: Path) -> None:
@@ -112,19 +115,19 @@ def test_a_yaml_bomb_is_refused(tmp_path: Path) -> None:
     levels = [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]" for n in range(1, 12)]
     bomb = "l0: &l0 [lol]\n" + "\n".join(levels) + "\nflavors: {sklearn: *l11}\n"
     with pytest.raises(NoModel, match="unfolds to more than 8 MiB"):
-        description_of(model(tmp_path, bomb))
+        described(model(tmp_path, bomb))
 
 
 def test_files_that_are_not_there_are_named(tmp_path: Path) -> None:
     """No MLmodel is NoModel; a missing requirements.txt or example is ArtifactMissing."""
     with pytest.raises(NoModel, match="no MLmodel"):
-        description_of(tmp_path)
+        described(tmp_path)
     (tmp_path / "MLmodel").write_text(MLMODEL)
     with pytest.raises(ArtifactMissing, match=r"no requirements\.txt"):
-        description_of(tmp_path)
+        described(tmp_path)
     example = {"flavors": {"a": {}}, "saved_input_example_info": {"artifact_path": "input_example.json"}}
     with pytest.raises(ArtifactMissing, match=r"'input_example\.json'"):
-        description_of(model(tmp_path, json.dumps(example)))
+        described(model(tmp_path, json.dumps(example)))
 
 
 @pytest.mark.parametrize("path", ["../secret.json", "/etc/hostname"])
@@ -134,11 +137,11 @@ def test_an_example_outside_the_model_is_refused(tmp_path: Path, path: str) -> N
     (tmp_path / "model").mkdir()
     example = {"flavors": {"a": {}}, "saved_input_example_info": {"artifact_path": path}}
     with pytest.raises(ArtifactMissing):
-        description_of(model(tmp_path / "model", json.dumps(example)))
+        described(model(tmp_path / "model", json.dumps(example)))
 
 
 def test_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     """Binary where text should be names the file."""
     (model(tmp_path) / "MLmodel").write_bytes(b"flavors: \xff\xfe")
     with pytest.raises(NoModel, match="MLmodel is not UTF-8"):
-        description_of(tmp_path)
+        described(tmp_path)
