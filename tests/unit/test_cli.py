@@ -12,9 +12,10 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from lab.exit_codes import README, with_table
-from runbake.cli import cli, report_error
+from runbake.cli import cli, report_end, report_error
 from runbake.cli.context import Settings
 from runbake.cli.story import TerminalStory
+from runbake.crew import Stopped
 from runbake.errors import ConfigError, InvalidReference, NotPromoted, RunbakeError
 from runbake.report import failed
 from tests.unit.samples import HOSTILE
@@ -195,6 +196,49 @@ def test_errors_cannot_forge_lines_or_colours() -> None:
     assert text.startswith("error: [red]bad[/] line\n  break")
     assert "\x1b" not in text
     assert text.splitlines()[-1] == "try:   try this"
+
+
+def test_what_was_done_stands_between_error_and_try() -> None:
+    """A late failure says what is there already; so does an interruption, which click wraps."""
+    shown = io.StringIO()
+    error, interrupt, abort = RunbakeError("bad", hint="again"), KeyboardInterrupt(), click.Abort()
+    for each in (error, interrupt):
+        each.add_note("the image is in h.x/n@sha256:0 \x1b[31m")
+    abort.__cause__ = interrupt
+    report_error(Console(file=shown, width=500), error)
+    report_end(Console(file=shown, width=500), "interrupted", abort)
+
+    lines = shown.getvalue().splitlines()
+    done = "done:  the image is in h.x/n@sha256:0  [31m"
+    assert lines[:3] == ["error: bad", done, "try:   again"]
+    assert lines[3:5] == ["error: interrupted", done]
+    assert lines[5].startswith("try:   run the same command again")
+
+
+def test_stages_may_run_at_once_on_a_terminal() -> None:
+    """Two stages share one live display, which ends with the last of them; each leaves its line."""
+    shown = io.StringIO()
+    story = TerminalStory(Console(file=shown, width=120, force_terminal=True))
+    with story.step("model") as model:
+        model.progress(1, 2)
+        with story.step("lock") as lock:
+            lock.say("26 wheels")
+        model.say("7 files")
+    with story.step("push") as push:
+        push.say("3 sent")
+
+    text = shown.getvalue()
+    assert text.index("26 wheels") < text.rindex("7 files") < text.rindex("3 sent")
+
+
+def test_a_stage_that_is_stopped_has_not_failed() -> None:
+    """What the user interrupts, and what another failure stops, is told apart from the failure."""
+    shown = io.StringIO()
+    story = TerminalStory(Console(file=shown, width=500))
+    for reason in (KeyboardInterrupt, Stopped, SystemExit):
+        with pytest.raises(reason), story.step("model"):
+            raise reason
+    assert [line.split()[1] for line in shown.getvalue().splitlines()] == ["stopped"] * 3
 
 
 def test_a_pipe_gets_one_plain_line_a_stage() -> None:

@@ -91,8 +91,11 @@ def main() -> NoReturn:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        console.print("[red]error:[/] interrupted; run the same command again to go on")
+    except Terminated as error:
+        report_end(console, "terminated", error)
+        sys.exit(EXIT_TERMINATED)
+    except (click.Abort, KeyboardInterrupt) as error:
+        report_end(console, "interrupted", error)
         sys.exit(EXIT_INTERRUPTED)
     except Exception:  # noqa: BLE001 -- the one place: a bug stays a bug, with its own exit status
         traceback.print_exc()
@@ -100,21 +103,39 @@ def main() -> NoReturn:
         sys.exit(EXIT_BUG)
 
 
+class Terminated(SystemExit):
+    """SIGTERM. It unwinds: containers are removed and temporary files deleted on the way out."""
+
+
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
-    # SystemExit unwinds: containers are removed and temporary files deleted on the way out.
-    sys.exit(EXIT_TERMINATED)
+    raise Terminated(EXIT_TERMINATED)
 
 
 def report_error(console: Console, error: RunbakeError) -> None:
-    """Print what failed and what to try; text from outside cannot forge a line."""
+    """Print what failed, what was done by then and what to try; text from outside cannot forge a line."""
     lines = str(error).splitlines() or [""]
-    console.print("[red]error:[/]", end=" ")
-    console.print(
-        "\n  ".join(one_line(line) for line in lines), markup=False, highlight=False, soft_wrap=True
-    )
+    _report(console, "[red]error:[/]", "\n  ".join(one_line(line) for line in lines))
+    _report_done(console, error)
     if error.hint:
-        console.print("[cyan]try:[/]", end="   ")
-        console.print(one_line(error.hint), markup=False, highlight=False, soft_wrap=True)
+        _report(console, "[cyan]try:[/]  ", one_line(error.hint))
+
+
+def report_end(console: Console, how: str, error: BaseException) -> None:
+    """Print that somebody ended the command, what was done by then, and how to go on."""
+    _report(console, "[red]error:[/]", how)
+    # click wraps Ctrl-C into an exception of its own.
+    _report_done(console, error.__cause__ or error)
+    _report(console, "[cyan]try:[/]  ", "run the same command again: it goes on from there")
+
+
+def _report_done(console: Console, error: BaseException) -> None:
+    for note in getattr(error, "__notes__", ()):
+        _report(console, "[cyan]done:[/] ", one_line(note))
+
+
+def _report(console: Console, head: str, text: str) -> None:
+    console.print(head, end=" ")
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 __all__ = ["cli", "main"]

@@ -29,6 +29,7 @@ from runbake.release.publish import (
     write_outputs,
 )
 from runbake.release.request import Doors, Request
+from runbake.release.so_far import SoFar
 from runbake.release.story import Step, Story
 from runbake.runtime import Proof
 
@@ -55,9 +56,15 @@ def carry_out(plan: Plan, doors: Doors) -> Release:
     """Do what the plan says, in the order that this module tells.
 
     Raises:
-        RunbakeError: as the rooms that it visits say; what was pushed by then has no tag.
+        RunbakeError: as the rooms that it visits say; its notes are what was done by then.
     """
-    plan = replace(plan, platforms=keep_locks(plan, doors))
+    so_far = SoFar()
+    with so_far.told():
+        return _carry_out(plan, doors, so_far)
+
+
+def _carry_out(plan: Plan, doors: Doors, so_far: SoFar) -> Release:
+    plan = replace(plan, platforms=keep_locks(plan, doors, so_far))
     assembled = assemble(plan, doors)
     image, repository = assembled.image, plan.request.repository
     write_outputs(plan, image, doors)
@@ -65,9 +72,9 @@ def carry_out(plan: Plan, doors: Doors) -> Release:
         doors.story.warn("unproven: only an image in a registry is proved; push it, then: runbake prove REF")
         return Release(plan=plan, assembled=assembled, transfer=None, proofs=(), tags=())
     refuse_taken_tags(plan, image, doors)
-    transfer = push(image, repository, doors)
+    transfer = push(image, repository, doors, so_far)
     proofs = prove_platforms(plan, image, doors)
-    tags = tag(plan, image, doors)
+    tags = tag(plan, image, doors, so_far)
     record(plan, image, doors)
     return Release(plan=plan, assembled=assembled, transfer=transfer, proofs=proofs, tags=tags)
 

@@ -203,10 +203,11 @@ def _plan_platform(
 
 
 def _lock(request: Request, run: PromotedRun, wanted: LockRequest, doors: Doors) -> tuple[Lock, bool]:
-    text = None if request.relock else doors.tracking.read_lock(run.run_id, lock_key(wanted))
+    key = lock_key(wanted)
+    text = None if request.relock else doors.tracking.read_lock(run.run_id, key)
     if text is None:
         return compile_lock(wanted, uv=doors.uv), False
-    lock = stored_lock(text, run.run_id)
+    lock = stored_lock(text, run.run_id, key)
     if request.lock_date and lock.model_as_of != request.lock_date:
         raise ConfigError(
             f"run {run.run_id} has a lock as of {lock.model_as_of or 'no date'}, not {request.lock_date}",
@@ -215,18 +216,24 @@ def _lock(request: Request, run: PromotedRun, wanted: LockRequest, doors: Doors)
     return lock, True
 
 
-def stored_lock(text: str, run_id: str) -> Lock:
-    """The lock that is stored on a run.
+def stored_lock(text: str, run_id: str, key: str) -> Lock:
+    """The lock that is stored on a run under this key.
 
     Raises:
-        LockError: the text is none.
+        LockError: the text is none, or one for something else.
     """
     try:
-        return Lock.from_json(text)
+        lock = Lock.from_json(text)
     except ValueError as error:
         raise LockError(
             f"the lock stored on run {run_id} cannot be read: {error}", hint="make a new one with --relock"
         ) from error
+    if lock.key != key:
+        raise LockError(
+            f"the lock stored on run {run_id} under {key[:12]} was made for another key: {lock.key[:12]!r}",
+            hint="somebody may have written it by hand; make a new one with --relock",
+        )
+    return lock
 
 
 def mebibytes(size: int) -> str:

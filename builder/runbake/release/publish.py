@@ -10,12 +10,13 @@ from pathlib import Path
 
 from runbake.crew import Crew
 from runbake.environment import plan_wheel_groups
-from runbake.errors import ConfigError, EngineMissing, TagExists, Unproven
+from runbake.errors import ConfigError, EngineMissing, TagExists, TrackingError, Unproven
 from runbake.image import Blob, Digest, Image, Layer, write_archive, write_layout
 from runbake.registry import ImageRef, Registry
 from runbake.release.plan import Plan, PlatformPlan, mebibytes, stored_lock
 from runbake.release.proving import Subject
 from runbake.release.request import Doors
+from runbake.release.so_far import SoFar
 from runbake.release.story import Step
 from runbake.release.trees import interpreter_of
 from runbake.runtime import Proof
@@ -52,12 +53,13 @@ def refuse_taken_tags(plan: Plan, image: Image, doors: Doors) -> None:
             )
 
 
-def push(image: Image, repository: ImageRef, doors: Doors) -> Transfer:
+def push(image: Image, repository: ImageRef, doors: Doors, so_far: SoFar) -> Transfer:
     """Send what the registry lacks: blobs first, then manifests by digest; no tag is touched."""
     registry = doors.registry(repository.host)
     with doors.story.step("push") as step:
         blobs = _blobs_of(image)
         counter = _Counter(step, sum(blob.size_bytes for blob, _ in blobs.values()))
+        there: list[Digest] = []
 
         def sent(size_bytes: int) -> None:
             crew.check()
@@ -68,11 +70,15 @@ def push(image: Image, repository: ImageRef, doors: Doors) -> Transfer:
             how = registry.push_blob(repository.name, blob, mount_from=origin, progress=sent)
             if how != "uploaded":
                 counter.add(blob.size_bytes)
+            there.append(blob.digest)
+            so_far.note("push", f"{len(there)} of {len(blobs)} blobs are in {repository.repository}")
             return how, blob.size_bytes
 
         with Crew() as crew:
             done = crew.each(send, blobs.values(), threads=PARALLEL_UPLOADS)
         _push_manifests(image, repository, registry)
+        so_far.note("push", f"the image is in {repository.repository}@{image.digest}")
+        so_far.note("tag", "no tag points to it")
         new = [size for how, size in done if how == "uploaded"]
         transfer = Transfer(sent=len(new), sent_bytes=sum(new), kept=len(done) - len(new))
         step.say(f"{transfer.sent} sent, {mebibytes(transfer.sent_bytes)}; {transfer.kept} already there")
@@ -185,7 +191,7 @@ def _subject_of(plan: Plan, platform: PlatformPlan, digest: Digest, doors: Doors
     )
 
 
-def tag(plan: Plan, image: Image, doors: Doors) -> tuple[str, ...]:
+def tag(plan: Plan, image: Image, doors: Doors, so_far: SoFar) -> tuple[str, ...]:
     """Point the tags at the proven image; the answer are the references."""
     repository = plan.request.repository
     assert repository is not None  # noqa: S101 -- `carry_out` tags what it pushed
@@ -193,10 +199,16 @@ def tag(plan: Plan, image: Image, doors: Doors) -> tuple[str, ...]:
     with doors.story.step("tag") as step:
         # A tag may have appeared while the image was built and proved.
         refuse_taken_tags(plan, image, doors)
-        for name in plan.tags:
+        for position, name in enumerate(plan.tags, start=1):
             registry.push_manifest(repository.name, name, image.body, image.media_type)
+            so_far.note("tag", f"tags that point to it: {_named(plan.tags, position)}")
         step.say(", ".join(plan.tags))
     return tuple(f"{repository.repository}:{name}" for name in plan.tags)
+
+
+def _named(tags: tuple[str, ...], done: int) -> str:
+    missing = f"; not yet: {', '.join(tags[done:])}" if tags[done:] else ""
+    return ", ".join(tags[:done]) + missing
 
 
 def record(plan: Plan, image: Image, doors: Doors) -> None:
@@ -211,15 +223,26 @@ def record(plan: Plan, image: Image, doors: Doors) -> None:
         step.say("runbake.image on the run")
 
 
-def keep_locks(plan: Plan, doors: Doors) -> tuple[PlatformPlan, ...]:
-    """Store each new lock on the run, once; where another build was first, its lock is used."""
-    kept = []
-    for platform in plan.platforms:
-        if platform.stored:
-            kept.append(platform)
-            continue
-        write = doors.tracking.replace_lock if plan.request.relock else doors.tracking.write_lock_once
-        text = write(plan.run.run_id, platform.lock.key, platform.lock.to_json())
-        lock = stored_lock(text, plan.run.run_id)
-        kept.append(replace(platform, lock=lock, groups=plan_wheel_groups(lock), stored=True))
-    return tuple(kept)
+def keep_locks(plan: Plan, doors: Doors, so_far: SoFar) -> tuple[PlatformPlan, ...]:
+    """Store each new lock on the run, once; where another build was first, its lock is used.
+
+    An artifact store that runbake may not write to stops no build: the warning says what is lost, and the
+    platform's plan that its lock is not stored.
+    """
+    return tuple(
+        platform if platform.stored else _keep_lock(plan, platform, doors, so_far)
+        for platform in plan.platforms
+    )
+
+
+def _keep_lock(plan: Plan, platform: PlatformPlan, doors: Doors, so_far: SoFar) -> PlatformPlan:
+    write = doors.tracking.replace_lock if plan.request.relock else doors.tracking.write_lock_once
+    run_id, key = plan.run.run_id, platform.lock.key
+    try:
+        text = write(run_id, key, platform.lock.to_json())
+    except TrackingError as error:
+        doors.story.warn(f"the lock is not kept on the run, whose next build may choose others: {error}")
+        return platform
+    so_far.note("lock", f"the lock is on run {run_id}")
+    lock = stored_lock(text, run_id, key)
+    return replace(platform, lock=lock, groups=plan_wheel_groups(lock), stored=True)
