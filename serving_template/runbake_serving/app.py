@@ -4,21 +4,41 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from runbake_serving.contract import VERSION
+from runbake_serving.direct import direct_routes
+from runbake_serving.errors import RequestError
 from runbake_serving.gate import Gate
 from runbake_serving.model import Model
 from runbake_serving.predictor import Limits, Predictor
 from runbake_serving.provenance import Provenance
-from runbake_serving.refusals import add_refusals
+from runbake_serving.refusals import bug_answer, refusal_of
 from runbake_serving.routes.health import add_health
 from runbake_serving.routes.label_file import add_label_file
 from runbake_serving.routes.scoring import add_scoring
 from runbake_serving.service import Service
 from runbake_serving.settings import Settings
 from runbake_serving.stamped import Stamped
+
+
+class Application(FastAPI):
+    """FastAPI behind `Stamped`, which is asked first."""
+
+    front: Stamped | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; or run the application's life."""
+        if scope["type"] == "http" and self.front is not None:
+            await self.front(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def create_app(settings: Settings, model: Model, provenance: Provenance | None) -> FastAPI:
@@ -30,18 +50,41 @@ def create_app(settings: Settings, model: Model, provenance: Provenance | None) 
         yield
         service.predictor.close()
 
-    app = FastAPI(
+    app = Application(
         title="runbake", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
     )
     add_health(app, service)
     add_scoring(app, service)
     if settings.page and provenance is not None:
         add_label_file(app, provenance)
-    headers = provenance.headers if provenance is not None else ()
-    app.state.cut_off = False
-    app.add_middleware(Stamped, headers=headers)
-    add_refusals(app, headers)
+    _put_in_front(app, service)
     return app
+
+
+def _put_in_front(app: Application, service: Service) -> None:
+    app.state.cut_off = False
+
+    def on_cancelled() -> None:
+        app.state.cut_off = True
+
+    add_refusals(app)
+    app.front = Stamped(
+        partial(FastAPI.__call__, app),
+        direct=direct_routes(app),
+        headers=service.provenance.headers if service.provenance is not None else (),
+        observers=service.observers,
+        on_cancelled=on_cancelled,
+    )
+
+
+def add_refusals(app: FastAPI) -> None:
+    """Answer every exception of a route that goes through FastAPI."""
+
+    async def refused(request: Request, error: Exception) -> Response:
+        return refusal_of(request, error) or bug_answer(request)
+
+    for kind in (RequestError, HTTPException, ClientDisconnect, Exception):
+        app.add_exception_handler(kind, refused)
 
 
 def service_of(settings: Settings, model: Model, provenance: Provenance | None) -> Service:

@@ -17,7 +17,6 @@ RUNTIME_REQUIREMENTS: Final = (
     "orjson>=3.10",
     "pandas>=2.2",
     "PyYAML>=6",
-    "uvicorn>=0.32",
 )
 """What the serving runtime itself needs, beside the model's requirements."""
 

@@ -9,13 +9,18 @@ from __future__ import annotations
 import base64
 import datetime
 from collections.abc import Mapping
-from typing import Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
-import pandas as pd
 
-from runbake_serving.errors import ModelFailed
+from runbake_serving.errors import ModelFailed, RequestError
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    from runbake_serving.pandas_later import pd
 
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
 # orjson writes these itself. It writes float32 shorter (0.1) than MLflow does (0.10000000149011612).
@@ -36,12 +41,30 @@ def answer_of(predictions: Any) -> bytes:
         raise ModelFailed("the model's answer cannot be written as JSON") from error
 
 
-def error_of(code: str, message: str, request_id: str) -> bytes:
-    """The body of an error."""
-    return orjson.dumps({"error_code": code, "message": message, "request_id": request_id})
+def error_of(error: RequestError, request_id: str) -> bytes:
+    """The body of an error: a problem of RFC 9457 that has the keys which MLflow's clients read."""
+    return problem_of(
+        error.status, error.code, str(error), request_id=request_id, column=error.column, row=error.row
+    )
+
+
+def problem_of(status: int, code: str, message: str, **members: str | int | None) -> bytes:
+    """The body of an error that is no `RequestError`; members that are None are left out."""
+    problem: dict[str, str | int | None] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": message,
+        "error_code": code,
+        "message": message,
+        **members,
+    }
+    return orjson.dumps({key: value for key, value in problem.items() if value is not None})
 
 
 def _shaped(predictions: Any) -> Any:
+    if isinstance(predictions, (np.ndarray, list)):
+        return predictions
     if isinstance(predictions, pd.Series):
         predictions = pd.DataFrame(predictions)
     if isinstance(predictions, pd.DataFrame):

@@ -1,7 +1,7 @@
 """What can go wrong while serving.
 
     StartError                      the operator's: settings, label file or model unusable; the process ends
-    RequestError                    answered over HTTP as {"error_code", "message"}
+    RequestError                    answered over HTTP as a problem (RFC 9457) with MLflow's keys
     ├── InvalidRequest       400    BAD_REQUEST: the body cannot be read
     ├── SchemaMismatch       400    INVALID_PARAMETER_VALUE: the body does not fit the model's signature
     ├── ValuesRefused        400    BAD_REQUEST: the model itself refused these values
@@ -30,10 +30,17 @@ class StartError(Exception):
 
 
 class RequestError(Exception):
-    """An answer other than 200; `str` is safe to send to the caller."""
+    """An answer other than 200; `str` is safe to send to the caller.
+
+    `column` is a name of the signature, `row` counts the request's rows from 0; None where it is not known.
+    """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "INTERNAL_ERROR"
+
+    def __init__(self, message: str, *, column: str | None = None, row: int | None = None) -> None:
+        super().__init__(message)
+        self.column, self.row = column, row
 
 
 class InvalidRequest(RequestError):

@@ -55,5 +55,3 @@ def start_logging(level: int = logging.INFO) -> None:
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(True)
-    # Its lines say less than ours, and one for each request twice.
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

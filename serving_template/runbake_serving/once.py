@@ -29,6 +29,6 @@ def answer_once(settings: Settings, body: bytes, content_type: str) -> tuple[int
         question = question_of(body, media_type_of(content_type), model)
         return 0, answer_of(asyncio.run(predictor.predict(question, _ID)))
     except RequestError as error:
-        return 1, error_of(error.code, str(error), _ID)
+        return 1, error_of(error, _ID)
     finally:
         predictor.close()

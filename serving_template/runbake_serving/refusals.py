@@ -1,60 +1,67 @@
-"""Errors as the caller sees them: one JSON shape, and nothing of the inside."""
+"""Errors as the caller sees them: one JSON shape, and nothing of the inside.
+
+RFC 9457 (`application/problem+json`) with the keys of MLflow's own server (`error_code`, `message`) in the
+same body, and under /v2 the `error` of the Open Inference Protocol.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
-from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 
-from runbake_serving.encoding import error_of
-from runbake_serving.errors import RequestError
-from runbake_serving.service import JSON
-from runbake_serving.stamped import REQUEST_ID
+from runbake_serving.encoding import problem_of
+from runbake_serving.errors import Overloaded, RequestError
 
+PROBLEM = "application/problem+json"
 _CODES = {404: "RESOURCE_DOES_NOT_EXIST", 503: "TEMPORARILY_UNAVAILABLE"}
 
 
-def add_refusals(app: FastAPI, headers: tuple[tuple[str, str], ...]) -> None:
-    """Answer every exception of a route; `headers` are the ones that every answer carries."""
-    app.add_exception_handler(RequestError, _refused)
-    app.add_exception_handler(HTTPException, _refused_by_routing)
-    app.add_exception_handler(ClientDisconnect, _nobody_listens)
-    app.add_exception_handler(Exception, _bug_answer(headers))
+def refusal_of(request: Request, error: BaseException) -> Response | None:
+    """The answer to a request that ended in this exception; None if it is a bug."""
+    if isinstance(error, RequestError):
+        answer = _problem(request, error.status, error.code, str(error), column=error.column, row=error.row)
+        if isinstance(error, Overloaded):
+            answer.headers["Retry-After"] = str(error.retry_after_s)
+        return answer
+    if isinstance(error, HTTPException):
+        code = _CODES.get(error.status_code, "BAD_REQUEST")
+        answer = _problem(request, error.status_code, code, str(error.detail))
+        answer.headers.update(error.headers or {})
+        return answer
+    if isinstance(error, ClientDisconnect):
+        return _problem(request, 400, "BAD_REQUEST", "the request ended before its body did")
+    return None
 
 
-async def _refused(request: Request, error: Exception) -> Response:
-    if not isinstance(error, RequestError):
-        raise error
-    return _error(request, error.status, error.code, str(error))
+def bug_answer(request: Request) -> Response:
+    """The answer where our own code failed."""
+    return _problem(request, 500, "INTERNAL_ERROR", "the server failed; see its log for this request id")
 
 
-async def _refused_by_routing(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        raise error
-    code = _CODES.get(error.status_code, "BAD_REQUEST")
-    answer = _error(request, error.status_code, code, str(error.detail))
-    answer.headers.update(error.headers or {})
-    return answer
+def raw_refusal(status: int, message: str) -> bytes:
+    """A whole HTTP answer to what never became a request; the connection ends with it."""
+    code = _CODES.get(status, "BAD_REQUEST")
+    body = problem_of(status, code, message)
+    again = "Retry-After: 1\r\n" if status == 503 else ""
+    head = (
+        f"HTTP/1.1 {status} \r\nContent-Type: {PROBLEM}\r\nContent-Length: {len(body)}\r\n"
+        f"{again}Connection: close\r\n\r\n"
+    )
+    return head.encode("ascii") + body
 
 
-async def _nobody_listens(request: Request, _: Exception) -> Response:
-    return _error(request, 400, "BAD_REQUEST", "the request ended before its body did")
-
-
-def _bug_answer(headers: tuple[tuple[str, str], ...]) -> Callable[[Request, Exception], Awaitable[Response]]:
-    async def answer(request: Request, _: Exception) -> Response:
-        # Answered outside of `Stamped`, and then raised again for the server to log.
-        request_id: str = request.state.request_id
-        response = _error(
-            request, 500, "INTERNAL_ERROR", "the server failed; see its log for this request id"
-        )
-        response.headers.update({**dict(headers), REQUEST_ID: request_id})
-        return response
-
-    return answer
-
-
-def _error(request: Request, status: int, code: str, message: str) -> Response:
-    return Response(error_of(code, message, request.state.request_id), status, media_type=JSON)
+def _problem(
+    request: Request,
+    status: int,
+    code: str,
+    message: str,
+    *,
+    column: str | None = None,
+    row: int | None = None,
+) -> Response:
+    # The Open Inference Protocol's clients look for `error`.
+    error = message if request.scope["path"].startswith("/v2") else None
+    request_id: str = request.scope["state"]["request_id"]
+    body = problem_of(status, code, message, request_id=request_id, column=column, row=row, error=error)
+    return Response(body, status, media_type=PROBLEM)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.requests import Request
+from starlette.types import Scope
 
 from runbake_serving.errors import BodyTooLarge, BodyTooSlow
 from runbake_serving.gate import Gate
@@ -16,6 +17,10 @@ from runbake_serving.predictor import Predictor
 from runbake_serving.provenance import Provenance
 from runbake_serving.settings import Settings
 
+Observer = Callable[[Scope, int, float], None]
+"""Told of each answer: the request's scope, the status, seconds. The scope's `route` has the path's pattern,
+where the request went through FastAPI; else the scope's `path` is one of ours, or unknown."""
+
 JSON = "application/json"
 _INLINE_BYTES = 64 << 10
 """Smaller bodies are parsed on the event loop: a thread's hand-over would take longer."""
@@ -23,13 +28,17 @@ _INLINE_BYTES = 64 << 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """One model in service. `provenance` is None outside of an image."""
+    """One model in service. `provenance` is None outside of an image.
+
+    `observers` are told of each answer; `predictor.observers` of each call of the model.
+    """
 
     settings: Settings
     model: Model
     predictor: Predictor
     gate: Gate
     provenance: Provenance | None
+    observers: list[Observer] = field(default_factory=list)
 
     async def answer(
         self, request: Request, *, read: Callable[[bytes], Question], write: Callable[[Any], bytes]

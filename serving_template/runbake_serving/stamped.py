@@ -1,60 +1,147 @@
-"""Middleware: what every answer carries, and its line in the log."""
+"""What every answer carries, and its line in the log; plain handlers are called from here."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import re
+import secrets
 import time
-import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from runbake_serving.log import LOGGER
+from runbake_serving.access_log import ACCESS_LOG
+from runbake_serving.direct import Handler
+from runbake_serving.log import LOGGER, cause_of
+from runbake_serving.refusals import bug_answer, refusal_of
+from runbake_serving.service import Observer
 
 REQUEST_ID = "X-Request-Id"
+_SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@~-]{1,128}")
+# Source: W3C Trace Context, section 3.2.2.
+_TRACEPARENT = re.compile(
+    rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?"
+)
 
 
 class Stamped:
-    """Every answer carries the model's headers and a request id, and leaves one log line."""
+    """Every answer carries the model's headers and a request id, and leaves one log line.
 
-    def __init__(self, app: ASGIApp, *, headers: tuple[tuple[str, str], ...]) -> None:
-        self._app = app
+    `direct` are handlers by method and path; every other request goes to `app`, whose `state.cut_off` tells
+    whether a request was cancelled.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        direct: Mapping[tuple[str, str], Handler],
+        headers: tuple[tuple[str, str], ...],
+        observers: list[Observer],
+        on_cancelled: Callable[[], None],
+    ) -> None:
+        self._app, self._direct, self._observers = app, direct, observers
         self._headers = [(name.lower().encode(), value.encode()) for name, value in headers]
+        self._on_cancelled = on_cancelled
+        self._prefix, self._count = b"", itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        request_id = uuid.uuid4().hex
-        scope.setdefault("state", {})["request_id"] = request_id
-        exchange = _Exchange(send, [*self._headers, (REQUEST_ID.lower().encode(), request_id.encode())])
+        started_s = time.perf_counter()
+        state = scope.setdefault("state", {})
+        request_id = self._read_head(scope, state)
+        exchange = _Exchange(send, [*self._headers, (b"x-request-id", request_id)])
         try:
-            await self._app(scope, receive, exchange.send)
+            handler = self._direct.get((scope["method"], scope["path"]))
+            if handler is None:
+                await self._app(scope, receive, exchange.send)
+            else:
+                await self._call(handler, Request(scope, receive), exchange)
         except asyncio.CancelledError:
             # The server cancels only what is left when the grace time is over.
-            scope["app"].state.cut_off = True
+            self._on_cancelled()
             raise
         finally:
-            LOGGER.info("request", extra={"fields": _access(scope, exchange, request_id)})
+            seconds = time.perf_counter() - started_s
+            ACCESS_LOG.add(_line(scope, state, exchange.status, seconds))
+            for observe in self._observers:
+                observe(scope, exchange.status, seconds)
+
+    async def _call(self, handler: Handler, request: Request, exchange: _Exchange) -> None:
+        bug: BaseException | None = None
+        try:
+            response = await handler(request)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 -- a bug is answered like everything else, and logged
+            refusal = refusal_of(request, error)
+            bug = error if refusal is None else None
+            response = refusal or bug_answer(request)
+        if bug is not None:
+            _log_bug(request.scope["state"], bug)
+        await exchange.respond(response, request)
+
+    def _read_head(self, scope: Scope, state: dict[str, Any]) -> bytes:
+        request_id = b""
+        for name, value in scope["headers"]:
+            if name == b"x-request-id":
+                request_id = value if _SANE_ID.fullmatch(value) else b""
+            elif name == b"traceparent" and (ids := _TRACEPARENT.fullmatch(value)):
+                state["traceparent"] = value.decode("ascii", "replace")
+                state["trace_id"], state["parent_id"] = ids[1].decode(), ids[2].decode()
+            elif name == b"tracestate" and len(value) <= 512:
+                state["tracestate"] = value.decode("latin-1")
+        request_id = request_id or self._new_id()
+        state["request_id"] = request_id.decode("ascii")
+        return request_id
+
+    def _new_id(self) -> bytes:
+        if not self._prefix:
+            # Not before the fork: workers would share it.
+            self._prefix = secrets.token_hex(8).encode()
+        return b"%b%016x" % (self._prefix, next(self._count))
 
 
 class _Exchange:
+    __slots__ = ("_headers", "_send", "status")
+
     def __init__(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
         self._send, self._headers = send, headers
-        self.status, self.started_s = 0, time.perf_counter()
+        self.status = 0
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = int(message["status"])
-            message = {**message, "headers": [*message.get("headers", ()), *self._headers]}
+            given = message.get("headers", ())
+            message = {**message, "headers": [*given, *self._headers]}
         await self._send(message)
 
+    async def respond(self, response: Response, request: Request) -> None:
+        if isinstance(response, StreamingResponse) or response.background is not None:
+            await response(request.scope, request.receive, self.send)
+            return
+        self.status = response.status_code
+        headers = [*response.raw_headers, *self._headers]
+        await self._send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": response.body})
 
-def _access(scope: Scope, exchange: _Exchange, request_id: str) -> dict[str, object]:
-    return {
-        "request": request_id,
+
+def _line(scope: Scope, state: Mapping[str, Any], status: int, seconds: float) -> dict[str, object]:
+    line = {
+        "request": state["request_id"],
         "method": scope["method"],
         "path": scope["path"][:200],
-        "status": exchange.status,
-        "ms": round((time.perf_counter() - exchange.started_s) * 1000, 2),
+        "status": status,
+        "ms": round(seconds * 1000, 2),
     }
+    if "trace_id" in state:
+        line["trace_id"], line["parent_id"] = state["trace_id"], state["parent_id"]
+    return line
+
+
+def _log_bug(state: Mapping[str, Any], error: BaseException) -> None:
+    LOGGER.error("bug", extra={"fields": {"request": state["request_id"], **cause_of(error)}})

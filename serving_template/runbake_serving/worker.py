@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from types import FrameType
 
-import uvicorn
 from fastapi import FastAPI
 
+from runbake_serving.access_log import ACCESS_LOG
 from runbake_serving.app import cut_off
 from runbake_serving.encoding import answer_of
 from runbake_serving.errors import RequestError
@@ -19,11 +20,14 @@ from runbake_serving.model import Model
 from runbake_serving.predictor import Predictor
 from runbake_serving.protocols.media_type import MediaType
 from runbake_serving.protocols.mlflow_scoring import question_of
+from runbake_serving.refusals import raw_refusal
+from runbake_serving.server import Patience, Server
 from runbake_serving.settings import Settings
 from runbake_serving.supervisor import OVERRAN
 
-_BACKLOG = 2048
 _JSON = MediaType(name="application/json", parameters={})
+_SWITCH_S = 0.0005
+"""Python lets a thread run for 5 ms while the event loop waits, as long as many requests together take."""
 
 
 def serve(
@@ -33,38 +37,76 @@ def serve(
 
     0 after a clean end, `OVERRAN` where requests were cut off.
     """
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            backlog=_BACKLOG,
-            timeout_graceful_shutdown=settings.grace_s,
-        )
-    )
-
-    def told_to_end(_: int, __: FrameType | None) -> None:
-        server.should_exit = True
-
-    # For a SIGTERM during the warm-up, and for the one that uvicorn raises again after it drained.
+    told_to_end = _Flag()
     signal.signal(signal.SIGTERM, told_to_end)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to us too: the supervisor decides
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    asyncio.run(_serve(server, model, list(sockets), lifeline))
-    return OVERRAN if cut_off(app) else 0
+    sys.setswitchinterval(_SWITCH_S)
+    ACCESS_LOG.begin()
+    try:
+        complete = asyncio.run(_serve(app, model, settings, sockets, lifeline, told_to_end))
+    finally:
+        ACCESS_LOG.flush()
+    return 0 if complete and not cut_off(app) else OVERRAN
 
 
-async def _serve(server: uvicorn.Server, model: Model, sockets: list[socket.socket], lifeline: int) -> None:
-    await warm_up(model)
+class _Flag:
+    """A signal handler that remembers, also before there is an event loop to tell."""
+
+    def __init__(self) -> None:
+        self._raised, self._then = False, _nothing
+
+    def __call__(self, _: int, __: FrameType | None) -> None:
+        """The signal came."""
+        self._raised = True
+        self._then()
+
+    def then(self, do: Callable[[], None]) -> None:
+        """Call this when the signal comes, or now if it came."""
+        self._then = do
+        if self._raised:
+            do()
+
+
+def _nothing() -> None:
+    return None
+
+
+async def _serve(
+    app: FastAPI,
+    model: Model,
+    settings: Settings,
+    sockets: Sequence[socket.socket],
+    lifeline: int,
+    told_to_end: _Flag,
+) -> bool:
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
 
     def orphaned() -> None:
-        asyncio.get_running_loop().remove_reader(lifeline)
-        server.should_exit = True
+        loop.remove_reader(lifeline)
+        stop.set()
 
-    asyncio.get_running_loop().add_reader(lifeline, orphaned)
-    await server.serve(sockets=sockets)
+    loop.add_reader(lifeline, orphaned)
+
+    def told() -> None:
+        loop.call_soon_threadsafe(stop.set)
+
+    told_to_end.then(told)
+    async with app.router.lifespan_context(app):
+        await warm_up(model)
+        if stop.is_set():
+            return True
+        return await Server(app, sockets, patience_of(settings), raw_refusal).serve(stop)
+
+
+def patience_of(settings: Settings) -> Patience:
+    """What the settings say of callers and requests that take long."""
+    return Patience(
+        slow_s=settings.body_timeout_s,
+        idle_s=settings.keep_alive_s,
+        grace_s=settings.grace_s,
+        connections=settings.connections,
+    )
 
 
 async def warm_up(model: Model) -> None:

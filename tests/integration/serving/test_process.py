@@ -320,7 +320,7 @@ def test_grace_time_ends(tmp_path: Path) -> None:
         wait_for(started)
         assert server.stopped() == 71
         connection.close()
-    assert any("timeout graceful shutdown exceeded" in event["event"] for event in server.events())
+    assert any("grace time is over" in event["event"] for event in server.events())
 
 
 def test_dead_worker_is_replaced_and_a_crash_loop_ends(tmp_path: Path) -> None:

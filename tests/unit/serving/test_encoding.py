@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis.extra import numpy as npst
 
 from runbake_serving.encoding import answer_of, error_of
-from runbake_serving.errors import ModelFailed
+from runbake_serving.errors import InvalidRequest, ModelFailed
 
 
 def refuse(constant: str) -> None:
@@ -83,9 +83,17 @@ def test_what_json_cannot_carry(predictions: Any) -> None:
 
 
 def test_errors() -> None:
-    """An error is an object with a code, a message and the request's id."""
-    assert json.loads(error_of("BAD_REQUEST", 'say "no"', "7")) == {
+    """An error is a problem of RFC 9457 with MLflow's keys, the request's id, and the place where known."""
+    error = InvalidRequest('say "no"', column="a", row=0)
+    assert json.loads(error_of(error, "7")) == {
+        "type": "about:blank",
+        "title": "Bad Request",
+        "status": 400,
+        "detail": 'say "no"',
         "error_code": "BAD_REQUEST",
         "message": 'say "no"',
         "request_id": "7",
+        "column": "a",
+        "row": 0,
     }
+    assert "column" not in json.loads(error_of(InvalidRequest("no"), "7"))
