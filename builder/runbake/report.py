@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import json
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from runbake.errors import ConfigError, DiskFull, RunbakeError
+from runbake.output import forget, written
 from runbake.release import Release
 from runbake_serving.contract import VERSION
 
@@ -87,32 +87,26 @@ def _exit_code_of(error: BaseException) -> int:
     return code if isinstance(code, int) else 1
 
 
-def write_report(path: Path, document: dict[str, object]) -> None:
-    """Write the document whole or not at all.
+def write_report(path: Path, document: Mapping[str, object]) -> None:
+    """Write the document whole or not at all; into a fifo or a device it is written, which stays what it is.
 
     Raises:
         ConfigError: there can be no such file.
         DiskFull: no space is left for it.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-    with _named(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(text.encode("utf-8", "replace"))
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+    with _named(path), written(path) as out:
+        out.write(text.encode("utf-8", "replace"))
 
 
 def forget_report(path: Path) -> None:
     """Remove an earlier document, which a killed command would leave for the next stage to believe.
 
     Raises:
-        ConfigError: it cannot be removed.
+        ConfigError: it cannot be removed, or no document can be written there.
     """
     with _named(path):
-        path.unlink(missing_ok=True)
+        forget(path)
 
 
 @contextmanager

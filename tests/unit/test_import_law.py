@@ -36,6 +36,7 @@ ALLOWED: dict[str, set[str]] = {
         "errors",
         "flavors",
         "image",
+        "output",
         "provenance",
         "published",
         "registry",
