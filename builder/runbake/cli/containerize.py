@@ -21,7 +21,7 @@ from runbake.cli.context import (
 from runbake.cli.story import TerminalStory
 from runbake.errors import ConfigError, RunbakeError
 from runbake.registry import ImageRef, check_tag
-from runbake.release import Release, Request, carry_out, planned, prove_reference
+from runbake.release import Release, Request, carry_out, check_outputs, planned, prove_reference
 from runbake.render import write_context
 from runbake.report import failed, finished, forget_report, write_report
 from runbake.tracking import ByExperiment, RunRef
@@ -154,6 +154,7 @@ def containerize(**options: Any) -> None:
 def _containerized(options: dict[str, Any]) -> Release | None:
     """What came of it; None after a dry run."""
     request = _request(options)
+    check_outputs(request)
     doors = open_doors(options["tracking_uri"], options["cache"], promote_tag=options["promote_tag"])
     with planned(request, doors) as plan:
         if options["dry_run"]:

@@ -5,7 +5,7 @@ from runbake.image.check import check_image
 from runbake.image.codec import GZIP, STORED, Codec, Packed, pack
 from runbake.image.entry import FileEntry
 from runbake.image.layer import Layer, layer_of_packed, stored_layer
-from runbake.image.layout import write_archive, write_layout
+from runbake.image.layout import archive_written, check_layout, engine_archive, layout_written
 from runbake.image.manifest import (
     BaseParts,
     Format,
@@ -35,15 +35,17 @@ __all__ = [
     "Packed",
     "PlatformImage",
     "Runtime",
+    "archive_written",
     "canonical_json",
     "check_image",
+    "check_layout",
     "compression_of",
+    "engine_archive",
     "image_of",
     "layer_of_packed",
+    "layout_written",
     "open_tar",
     "pack",
     "platform_image",
     "stored_layer",
-    "write_archive",
-    "write_layout",
 ]

@@ -3,9 +3,10 @@
     1. plan       resolve the run, fetch its model, read the base, lock the environment     (reads only)
     2. lock       keep a new lock on the run, write-once
     3. assemble   wheels, runtime, model and label file become layers and an image          (this machine)
-    4. push       blobs, then manifests by digest; no tag yet
-    5. prove      the container by digest answers the run's example as MLflow does
-    6. tag        and only then: the tags, and the run's tag that names the image
+    4. write      --output, under temporary names
+    5. push       blobs, then manifests by digest; no tag yet
+    6. prove      the container by digest answers the run's example as MLflow does
+    7. tag        and only then: names for --output, the tags, and the run's tag that names the image
 
 Stopping anywhere leaves no tag on something unproven, and running again continues, because each step asks
 the registry, the store or the run what is there already.
@@ -20,13 +21,14 @@ from runbake.release.plan import Plan, PlatformPlan, planned
 from runbake.release.proving import Prover, Subject, prove_reference, subject_of
 from runbake.release.publish import (
     Transfer,
+    check_outputs,
     keep_locks,
+    outputs_written,
     prove_platforms,
     push,
     record,
     refuse_taken_tags,
     tag,
-    write_outputs,
 )
 from runbake.release.request import Doors, Request
 from runbake.release.so_far import SoFar
@@ -67,15 +69,16 @@ def _carry_out(plan: Plan, doors: Doors, so_far: SoFar) -> Release:
     plan = replace(plan, platforms=keep_locks(plan, doors, so_far))
     assembled = assemble(plan, doors)
     image, repository = assembled.image, plan.request.repository
-    write_outputs(plan, image, doors)
-    if repository is None:
-        doors.story.warn("unproven: only an image in a registry is proved; push it, then: runbake prove REF")
-        return Release(plan=plan, assembled=assembled, transfer=None, proofs=(), tags=())
-    refuse_taken_tags(plan, image, doors)
-    transfer = push(image, repository, doors, so_far)
-    proofs = prove_platforms(plan, image, doors)
-    tags = tag(plan, image, doors, so_far)
-    record(plan, image, doors)
+    transfer: Transfer | None = None
+    tags: tuple[str, ...] = ()
+    with outputs_written(plan, image, doors) as written:
+        if repository is not None:
+            refuse_taken_tags(plan, image, doors)
+            transfer = push(image, repository, doors, so_far)
+        proofs = prove_platforms(plan, written, doors)
+    if repository is not None:
+        tags = tag(plan, image, doors, so_far)
+        record(plan, image, doors)
     return Release(plan=plan, assembled=assembled, transfer=transfer, proofs=proofs, tags=tags)
 
 
@@ -90,6 +93,7 @@ __all__ = [
     "Story",
     "Subject",
     "carry_out",
+    "check_outputs",
     "planned",
     "prove_reference",
     "subject_of",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from runbake.image import STORED, Blob, Digest, FileEntry
 from runbake.published import Published, read_published
 from runbake.registry import ImageRef, Registry
 from runbake.release.story import Story
-from runbake.runtime import REFERENCE_ROOT, Engine, Proof, Question, prove
+from runbake.runtime import REFERENCE_ROOT, Engine, EngineImage, Proof, Question, prove
 from runbake.store import Store
 from runbake_serving import contract
 
@@ -37,16 +38,19 @@ _SITE = contract.SITE_PACKAGES.lstrip("/") + "/"
 class Subject:
     """An image to prove, as its label file or its plan describes it.
 
-    `interpreter` compiles the reference's files, so that MLflow starts faster; None leaves them as they are.
+    It is where `ref` says, or where that is None, in the files that `archive` reads: given a tag, it answers
+    with a tar for the engine. `interpreter` compiles the reference's files, so that MLflow starts faster;
+    None leaves them as they are.
     """
 
-    ref: ImageRef
+    ref: ImageRef | None
     digest: Digest
     platform: str
     lock: Lock
     flavor: str
     mlflow_version: str
     interpreter: Interpreter | None = None
+    archive: Callable[[str], Iterator[bytes]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +64,9 @@ class Prover:
     story: Story
 
     def prove(self, subject: Subject) -> Proof:
-        """Pull the image by digest and compare its answer with mlflow-skinny's beside the same lock.
+        """Bring the image into the engine and compare its answer with mlflow-skinny's beside the same lock.
+
+        What was not in the engine before is not there afterwards.
 
         Raises:
             ProofFailed: the answers differ, or there is none.
@@ -69,16 +75,22 @@ class Prover:
         """
         with self.story.step("prove") as step, self.store.scratch() as scratch:
             with ThreadPoolExecutor(1) as pool:
-                repository, auth = subject.ref.repository, self.engine_auth(subject.ref.host)
-                pulling = pool.submit(self.engine.pull, repository, subject.digest, auth)
-                question = Question(
-                    tolerance=flavors.by_name(subject.flavor).tolerance,
-                    reference=self._reference(subject, scratch),
-                )
-                image = pulling.result()
-            proof = prove(self.engine, image, subject.platform, question)
+                preparing = pool.submit(self._question, subject, scratch)
+                with self._brought(subject) as image:
+                    proof = prove(self.engine, image, subject.platform, preparing.result())
             step.say(f"{subject.platform}: {_described(proof)}")
         return proof
+
+    def _brought(self, subject: Subject) -> AbstractContextManager[EngineImage]:
+        if subject.ref is None:
+            assert subject.archive is not None  # noqa: S101 -- a subject is in a registry or in files
+            return self.engine.loaded(subject.archive, str(subject.digest))
+        return self.engine.pulled(subject.ref.repository, subject.digest, self.engine_auth(subject.ref.host))
+
+    def _question(self, subject: Subject, scratch: Path) -> Question:
+        return Question(
+            tolerance=flavors.by_name(subject.flavor).tolerance, reference=self._reference(subject, scratch)
+        )
 
     def _reference(self, subject: Subject, scratch: Path) -> Blob:
         wanted = (f"mlflow-skinny=={subject.mlflow_version}", "numpy", "pandas")

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runbake.crew import Crew
 from runbake.environment import plan_wheel_groups
 from runbake.errors import ConfigError, EngineMissing, TagExists, TrackingError, Unproven
-from runbake.image import Blob, Digest, Image, Layer, write_archive, write_layout
+from runbake.image import (
+    Blob,
+    Digest,
+    Image,
+    Layer,
+    PlatformImage,
+    archive_written,
+    check_layout,
+    engine_archive,
+    layout_written,
+)
+from runbake.output import is_stream
 from runbake.registry import ImageRef, Registry
 from runbake.release.plan import Plan, PlatformPlan, mebibytes, stored_lock
 from runbake.release.proving import Subject
-from runbake.release.request import Doors
+from runbake.release.request import Doors, Request
 from runbake.release.so_far import SoFar
 from runbake.release.story import Step
 from runbake.release.trees import interpreter_of
@@ -112,8 +123,23 @@ def _push_manifests(image: Image, repository: ImageRef, registry: Registry) -> N
         registry.push_manifest(repository.name, str(image.digest), image.body, image.media_type)
 
 
-def write_outputs(plan: Plan, image: Image, doors: Doors) -> None:
-    """Write the OCI layout and the archive that were asked for.
+def check_outputs(request: Request) -> None:
+    """Fail before any work where an output cannot be written.
+
+    Raises:
+        ConfigError: something else is there.
+    """
+    for path, check in ((request.layout, check_layout), (request.archive, is_stream)):
+        if path is not None:
+            with _output_is_named(path):
+                check(path)
+
+
+@contextmanager
+def outputs_written(plan: Plan, image: Image, doors: Doors) -> Iterator[Image]:
+    """Write the OCI layout and the archive that were asked for; they get their names if the block ends well.
+
+    The answer is the image, read from what was written where that is possible.
 
     Raises:
         ConfigError: one cannot be written where it was asked for.
@@ -121,14 +147,31 @@ def write_outputs(plan: Plan, image: Image, doors: Doors) -> None:
     """
     repository = plan.request.repository
     name = f"{repository.repository}:{plan.tags[0]}" if repository else f"runbake:{plan.tags[0]}"
-    if plan.request.layout is not None:
-        with doors.story.step("layout") as step, _output_is_named(plan.request.layout):
-            write_layout(image, plan.request.layout, name=name)
-            step.say(str(plan.request.layout))
-    if plan.request.archive is not None:
-        with doors.story.step("archive") as step, _output_is_named(plan.request.archive):
-            write_archive(image, plan.request.archive, name=name)
-            step.say(f"{plan.request.archive}, docker load < it")
+    written = image
+    with ExitStack() as outputs:
+        for path, kind, write in (
+            (plan.request.archive, "archive", archive_written),
+            (plan.request.layout, "layout", layout_written),
+        ):
+            if path is not None:
+                with doors.story.step(kind) as step:
+                    written = outputs.enter_context(_named_output(write(image, path, name=name), path))
+                    step.say(f"{path}, docker load < it" if kind == "archive" else str(path))
+        yield written
+
+
+@contextmanager
+def _named_output(writing: AbstractContextManager[Image], path: Path) -> Iterator[Image]:
+    """The writing, its own failures named; those of the block pass as they are."""
+    with _output_is_named(path):
+        written = writing.__enter__()
+    try:
+        yield written
+    except BaseException as failure:
+        writing.__exit__(type(failure), failure, failure.__traceback__)
+        raise
+    with _output_is_named(path):
+        writing.__exit__(None, None, None)
 
 
 @contextmanager
@@ -143,25 +186,23 @@ def _output_is_named(path: Path) -> Iterator[None]:
 
 
 def prove_platforms(plan: Plan, image: Image, doors: Doors) -> tuple[Proof, ...]:
-    """Prove each platform that an engine here runs.
+    """Prove each platform that an engine here runs: from the registry, else from the image's files.
 
     Raises:
         ProofFailed: a platform answers otherwise than MLflow.
-        Unproven: a platform cannot be run here, and that was not allowed.
+        Unproven: a platform cannot be run here, that was not allowed, and there are tags to set.
     """
     proofs = []
     for platform_plan, platform in zip(plan.platforms, image.platforms, strict=True):
         why_not = _why_not_here(plan, platform.platform, doors)
         if not why_not:
-            proofs.append(
-                doors.prover().prove(_subject_of(plan, platform_plan, platform.descriptor.digest, doors))
-            )
-        elif plan.request.allow_unproven or not plan.request.prove:
+            proofs.append(doors.prover().prove(_subject_of(plan, platform_plan, platform, doors)))
+        elif plan.request.allow_unproven or not plan.request.prove or plan.request.repository is None:
             doors.story.warn(f"{platform.platform} is unproven: {why_not}")
         else:
             raise Unproven(
                 f"{platform.platform} cannot be proved: {why_not}",
-                hint="the image is pushed, without a tag: run again with --allow-unproven, or with an engine",
+                hint="no tag and no --output was made: run again with --allow-unproven, or with an engine",
             )
     return tuple(proofs)
 
@@ -177,17 +218,16 @@ def _why_not_here(plan: Plan, platform: str, doors: Doors) -> str:
     return "" if platform.split("/")[:2] == runs.split("/") else f"the engine here runs {runs}"
 
 
-def _subject_of(plan: Plan, platform: PlatformPlan, digest: Digest, doors: Doors) -> Subject:
-    repository = plan.request.repository
-    assert repository is not None  # noqa: S101 -- `carry_out` proves what it pushed
+def _subject_of(plan: Plan, planned: PlatformPlan, platform: PlatformImage, doors: Doors) -> Subject:
     return Subject(
-        ref=repository,
-        digest=digest,
-        platform=platform.base.platform,
-        lock=platform.lock,
+        ref=plan.request.repository,
+        digest=platform.descriptor.digest,
+        platform=planned.base.platform,
+        lock=planned.lock,
         flavor=plan.served.flavor,
         mlflow_version=plan.model.mlflow_version,
-        interpreter=interpreter_of(plan, platform, doors) if plan.request.bytecode else None,
+        interpreter=interpreter_of(plan, planned, doors) if plan.request.bytecode else None,
+        archive=lambda tag: engine_archive(platform, tag),
     )
 
 

@@ -6,19 +6,28 @@ import io
 import socket
 import struct
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
 import docker
 import docker.errors
 import requests
 from docker.models.containers import Container
+from docker.tls import TLSConfig
 
 from runbake.errors import EngineError, EngineMissing
 from runbake.image import Digest
+from runbake.runtime.contexts import Endpoint, active_endpoint
 
+PROOF_REPOSITORY = "runbake-proof"
+"""Tags of this name hold an image in the engine while it is proved."""
+_ATTEMPTS = 3
+_TIMEOUT_S = 120
 _MISSING_HINT = "start Docker, or set DOCKER_HOST; `runbake doctor` says what is there"
 _STDOUT, _STDERR = 1, 2
 
@@ -30,6 +39,14 @@ class Executed:
     exit_code: int
     stdout: str
     stderr: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineImage:
+    """An image in the engine: `id` is what containers are made from, `name` what people call it."""
+
+    id: str
+    name: str
 
 
 @contextmanager
@@ -47,25 +64,63 @@ def _reason(error: docker.errors.DockerException) -> str:
     return str(explanation or error)
 
 
+def _noting(failure: BaseException, clean_up: Callable[[], None]) -> None:
+    """Clean up after a failure; what fails in that is a note on it, and does not take its place."""
+    try:
+        clean_up()
+    except EngineError as also:
+        failure.add_note(str(also))
+
+
+def _client_by(environment: Mapping[str, str]) -> docker.DockerClient:
+    return docker.from_env(environment=dict(environment), timeout=_TIMEOUT_S)
+
+
+def _client_of(endpoint: Endpoint) -> docker.DockerClient:
+    return docker.DockerClient(
+        base_url=endpoint.host,
+        tls=_tls(endpoint.certificates, verify=endpoint.verify) if endpoint.certificates else False,
+        timeout=_TIMEOUT_S,
+        # The user's own `ssh`, with its agent and configuration, as `docker` does.
+        use_ssh_client=True,
+    )
+
+
+def _tls(certificates: Path, *, verify: bool) -> TLSConfig:
+    ca, cert, key = (certificates / f"{name}.pem" for name in ("ca", "cert", "key"))
+    return TLSConfig(
+        ca_cert=str(ca) if ca.is_file() else None,
+        client_cert=(str(cert), str(key)) if cert.is_file() else None,
+        verify=verify,
+    )
+
+
+def _is_for_proof(image: Mapping[str, Any]) -> bool:
+    return any(str(tag).startswith(f"{PROOF_REPOSITORY}:") for tag in image["RepoTags"] or ())
+
+
 class Engine:
     """A container engine that answers."""
 
     def __init__(self, client: docker.DockerClient) -> None:
         self._client = client
-        self._temporary: dict[str, Container] = {}
 
     @classmethod
     def connect(cls, environment: Mapping[str, str]) -> Engine:
-        """Reach the engine that DOCKER_HOST (or the default socket) names.
+        """Reach the engine that `docker` would: DOCKER_HOST's, the active context's, or the default socket's.
 
         Raises:
             EngineMissing: nothing answers there.
+            ConfigError: the active context cannot be read.
         """
+        endpoint = active_endpoint(environment)
         try:
-            client = docker.from_env(environment=dict(environment), timeout=120)
+            client = _client_of(endpoint) if endpoint else _client_by(environment)
             client.ping()
-        except (docker.errors.DockerException, requests.RequestException) as error:
-            where = environment.get("DOCKER_HOST", "the default socket")
+        # The SDK lets what OpenSSL and ssh say about files and hosts pass as it is.
+        except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+            where = environment.get("DOCKER_HOST") or "the default socket"
+            where = f"{endpoint.host}, of Docker's context {endpoint.context}" if endpoint else where
             raise EngineMissing(f"no container engine answers at {where}", hint=_MISSING_HINT) from error
         return cls(client)
 
@@ -111,25 +166,93 @@ class Engine:
             return tuple(self._client.images.get(image).attrs["Config"]["Entrypoint"] or ())
 
     @contextmanager
+    def pulled(
+        self, repository: str, digest: Digest, auth: Mapping[str, str] | None = None
+    ) -> Iterator[EngineImage]:
+        """Have an image by digest for a while; unless it was there before, it is removed at the end.
+
+        Of several that hold one image at the same time, the last removes it.
+
+        Raises:
+            EngineError: as `pull` does.
+        """
+        there = self._kept_images()
+        for attempt in range(1, _ATTEMPTS + 1):
+            reference = self.pull(repository, digest, auth)
+            tag = f"{PROOF_REPOSITORY}:{uuid.uuid4().hex}"
+            with _translated(f"tag {reference}"):
+                try:
+                    # From here on nobody's removal of the reference removes the image.
+                    found = self._client.images.get(reference)
+                    found.tag(tag)
+                    break
+                except docker.errors.NotFound:
+                    if attempt == _ATTEMPTS:
+                        raise
+        with self._held(tag, there, reference):
+            yield EngineImage(id=str(found.id), name=reference)
+
+    @contextmanager
+    def loaded(self, archive: Callable[[str], Iterator[bytes]], name: str) -> Iterator[EngineImage]:
+        """Have an image from an archive for a while; `archive` makes it for the tag that it is asked for.
+
+        `name` is what people call it.
+
+        Raises:
+            EngineError: the engine refuses the archive.
+        """
+        there = self._kept_images()
+        tag = f"{PROOF_REPOSITORY}:{uuid.uuid4().hex}"
+        with _translated(f"load {name}"):
+            for line in self._client.api.load_image(archive(tag)) or ():  # type: ignore[no-untyped-call]
+                if "error" in line:
+                    raise EngineError(f"the engine cannot load {name}: {line['error']}")
+            found = self._client.images.get(tag)
+        with self._held(tag, there, ""):
+            yield EngineImage(id=str(found.id), name=name)
+
+    def _kept_images(self) -> set[str]:
+        """Ids and digests of the images that somebody has here: all but those that are here for a proof."""
+        with _translated("list its images"):
+            kept = [image for image in self._client.api.images() if not _is_for_proof(image)]
+        return {str(image["Id"]) for image in kept}.union(*(image["RepoDigests"] or () for image in kept))
+
+    @contextmanager
+    def _held(self, tag: str, there: set[str], reference: str) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as failure:
+            _noting(failure, lambda: self._let_go(tag, there, reference))
+            raise
+        self._let_go(tag, there, reference)
+
+    def _let_go(self, tag: str, there: set[str], reference: str) -> None:
+        """Remove the tag; and the reference too, unless somebody had it before or is proving the image."""
+        with _translated(f"remove the image {reference or tag}"), suppress(docker.errors.NotFound):
+            found = self._client.images.get(tag)
+            others = {*found.attrs["RepoTags"], *found.attrs["RepoDigests"]} - {tag, reference}
+            self._client.images.remove(tag)
+            wanted = reference in there or _is_for_proof({"RepoTags": others})
+            if reference and not wanted and (others or found.id not in there):
+                with suppress(docker.errors.APIError):  # in use by now: whoever uses it keeps it
+                    self._client.images.remove(reference)
+
+    @contextmanager
     def container(self, image: str, **options: Any) -> Iterator[RunningContainer]:
         """A created container, removed with force at the end whatever happens."""
-        with _translated(f"create a container of {image}"):
-            made = self._client.containers.create(image, **options)
-        self._temporary[str(made.id)] = made
+        with self.together() as containers, containers.container(image, **options) as made:
+            yield made
+
+    @contextmanager
+    def together(self) -> Iterator[Together]:
+        """Containers that end together: when the block ends, whatever happens, none of them is left."""
+        containers = Together(self._client)
         try:
-            yield RunningContainer(made)
-        finally:
-            self._remove(made)
-
-    def _remove(self, made: Container) -> None:
-        if self._temporary.pop(str(made.id), None) is not None:
-            with _translated(f"remove container {made.short_id}"):
-                made.remove(force=True, v=True)
-
-    def remove_temporary(self) -> None:
-        """Remove every container of `container` now, so that threads that wait for one stop waiting."""
-        for made in list(self._temporary.values()):
-            self._remove(made)
+            yield containers
+        except BaseException as failure:
+            _noting(failure, containers.end)
+            raise
+        containers.end()
 
     def run_detached(self, image: str, **options: Any) -> RunningContainer:
         """Start a container that outlives this process; one that does not start is removed."""
@@ -149,6 +272,54 @@ class Engine:
                 return RunningContainer(self._client.containers.get(name_or_id))
             except docker.errors.NotFound:
                 return None
+
+
+class Together:
+    """Temporary containers, made from several threads; `end` also ends those that are being created."""
+
+    def __init__(self, client: docker.DockerClient) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+        self._made: dict[str, Container] = {}
+        self._ended = False
+
+    @contextmanager
+    def container(self, image: str, **options: Any) -> Iterator[RunningContainer]:
+        """A created container, removed with force at the end of the block, or before it by `end`.
+
+        Raises:
+            EngineError: the engine refused, or `end` was called.
+        """
+        with _translated(f"create a container of {image}"):
+            made = self._client.containers.create(image, **options)
+        with self._lock:
+            self._made[str(made.id)] = made
+            ended = self._ended
+        if ended:
+            self._remove(made)
+            raise EngineError(f"no container of {image} is wanted any more")
+        try:
+            yield RunningContainer(made)
+        except BaseException as failure:
+            _noting(failure, lambda: self._remove(made))
+            raise
+        self._remove(made)
+
+    def end(self) -> None:
+        """Remove every container now, so that threads that wait for one stop waiting."""
+        with self._lock:
+            self._ended = True
+            made = list(self._made.values())
+        with ExitStack() as removals:  # each is tried, whatever happens to the one before
+            for container in made:
+                removals.callback(self._remove, container)
+
+    def _remove(self, made: Container) -> None:
+        with self._lock:
+            if self._made.pop(str(made.id), None) is None:
+                return
+        with _translated(f"remove container {made.short_id}"), suppress(docker.errors.NotFound):
+            made.remove(force=True, v=True)
 
 
 class RunningContainer:

@@ -17,7 +17,7 @@ from typing import Any
 from runbake.errors import ProofFailed
 from runbake.image import Blob
 from runbake.runtime.compare import differences
-from runbake.runtime.engine import Engine, Executed, RunningContainer
+from runbake.runtime.engine import Engine, EngineImage, Executed, RunningContainer, Together
 from runbake_serving import contract
 
 READY_WITHIN_S = 120.0
@@ -68,7 +68,7 @@ class Proof:
         }
 
 
-def prove(engine: Engine, image: str, platform: str, question: Question) -> Proof:
+def prove(engine: Engine, subject: EngineImage, platform: str, question: Question) -> Proof:
     """Start the image as in production and compare its answer with MLflow's.
 
     Raises:
@@ -76,16 +76,15 @@ def prove(engine: Engine, image: str, platform: str, question: Question) -> Proo
             own DataFrame path; the message has the first differences or the end of the log.
         EngineError: the engine failed.
     """
-    with ThreadPoolExecutor(2) as pool:  # two containers that know nothing of each other
-        probing = pool.submit(_probe, engine, image)
-        asking = pool.submit(_ask_reference, engine, image, question)
-        try:
-            report = probing.result()
-            _check_status(image, report)
-            said = asking.result()
-        except BaseException:
-            engine.remove_temporary()  # else leaving the pool would wait for the other container's end
-            raise
+    image = subject.name
+    python = _interpreter(engine, subject)
+    # Two containers that know nothing of each other. They end before the pool does, which waits for both.
+    with ThreadPoolExecutor(2) as pool, engine.together() as containers:
+        probing = pool.submit(_probe, containers, subject, python)
+        asking = pool.submit(_ask_reference, containers, subject, python, question)
+        report = probing.result()
+        _check_status(image, report)
+        said = asking.result()
     if report["request"]:
         answer = _parsed(image, "the server", report["answer"])
         _check_dataframe_path(image, report, answer, question.tolerance)
@@ -98,6 +97,13 @@ def prove(engine: Engine, image: str, platform: str, question: Question) -> Proo
         reference=f"mlflow-skinny {said['mlflow']}" if report["request"] else "",
         ready_s=float(report["ready_s"]),
     )
+
+
+def _interpreter(engine: Engine, subject: EngineImage) -> str:
+    entrypoint = engine.entrypoint(subject.id)
+    if not entrypoint:
+        raise ProofFailed(f"{subject.name} has no entrypoint: it was not made by runbake")
+    return entrypoint[0]
 
 
 def _environment(mode: str) -> dict[str, str]:
@@ -118,9 +124,9 @@ def _script() -> str:
     return (files("runbake.runtime") / "_inside.py").read_text(encoding="utf-8")
 
 
-def _probe(engine: Engine, image: str) -> dict[str, Any]:
-    command = [engine.entrypoint(image)[0], "-c", _script()]
-    with engine.container(image, read_only=True, **HARDENED) as container:
+def _probe(containers: Together, subject: EngineImage, python: str) -> dict[str, Any]:
+    image, command = subject.name, [python, "-c", _script()]
+    with containers.container(subject.id, read_only=True, **HARDENED) as container:
         container.start()
         done = container.execute(command, _environment("probe"), timeout_s=READY_WITHIN_S + 180)
         if done.exit_code != 0:
@@ -134,10 +140,13 @@ def _probe(engine: Engine, image: str) -> dict[str, Any]:
     return report
 
 
-def _ask_reference(engine: Engine, image: str, question: Question) -> dict[str, Any]:
-    with engine.container(
-        image,
-        entrypoint=[engine.entrypoint(image)[0], "-c", _script()],
+def _ask_reference(
+    containers: Together, subject: EngineImage, python: str, question: Question
+) -> dict[str, Any]:
+    image = subject.name
+    with containers.container(
+        subject.id,
+        entrypoint=[python, "-c", _script()],
         command=[],
         environment=_environment("reference"),
         **HARDENED,

@@ -6,12 +6,16 @@ import dataclasses
 import gzip
 import io
 import json
+import os
 import tarfile
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from runbake.errors import InvalidImage
+from runbake.errors import ConfigError, InvalidImage
 from runbake.image import (
     GZIP,
     BaseParts,
@@ -22,18 +26,20 @@ from runbake.image import (
     Image,
     Layer,
     Runtime,
+    archive_written,
     check_image,
+    engine_archive,
     image_of,
     layer_of_packed,
+    layout_written,
     open_tar,
     pack,
     platform_image,
     stored_layer,
-    write_archive,
-    write_layout,
 )
 from runbake.image.codec import MEMBER_BYTES
 
+Writer = Callable[..., AbstractContextManager[Image]]
 HOSTILE = {"a": 'quote" $(id) {{x}} ${y}', "ü\n": "line\nbreak\\"}
 RUNTIME = Runtime(
     entrypoint=("/usr/bin/python3", "-m", "x"), command=("serve",), env=(("A", "2"),), user="1:1", port=8080
@@ -156,11 +162,23 @@ def test_docker_format_refuses_zstd(tmp_path: Path) -> None:
     assert "--format oci" in caught.value.hint
 
 
+def write_layout(image: Image, directory: Path) -> None:
+    """Write a layout in which nothing goes wrong."""
+    with layout_written(image, directory, name="h/n:t"):
+        pass
+
+
+def write_archive(image: Image, target: Path) -> None:
+    """Write an archive in which nothing goes wrong."""
+    with archive_written(image, target, name="h/n:t"):
+        pass
+
+
 def test_layout_and_archive_hold_the_same_blobs(tmp_path: Path) -> None:
     """The directory and the tar carry every blob under its digest, and Docker's own manifest in the tar."""
     image = an_image(tmp_path, "oci", "linux/amd64", "linux/arm64")
-    write_layout(image, tmp_path / "dir", name="h/n:t")
-    write_archive(image, tmp_path / "file.tar", name="h/n:t")
+    write_layout(image, tmp_path / "dir")
+    write_archive(image, tmp_path / "file.tar")
 
     blobs = {path.name: path.read_bytes() for path in (tmp_path / "dir/blobs/sha256").iterdir()}
     assert {name: Digest.of(data).hex for name, data in blobs.items()} == {name: name for name in blobs}
@@ -181,3 +199,89 @@ def test_digest_refuses_anything_else(text: str) -> None:
     """A digest is parsed once, at the door."""
     with pytest.raises(ValueError, match="not a sha256 digest"):
         Digest(text)
+
+
+@pytest.mark.parametrize("written", [layout_written, archive_written])
+def test_outputs_get_their_name_in_the_end_only(tmp_path: Path, written: Writer) -> None:
+    """What is written can be read before, and a failure then leaves nothing: no output is unproved."""
+    image = an_image(tmp_path, "oci", "linux/amd64", "linux/arm64")
+    target = tmp_path / "outputs" / "made"
+
+    def fail() -> None:
+        with written(image, target, name="h/n:t") as stored:
+            check_image(stored)
+            assert not target.exists()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert os.listdir(tmp_path / "outputs") == []
+
+
+def test_a_layout_is_added_to(tmp_path: Path) -> None:
+    """A second image joins the first one's blobs, and is what the layout holds once it is proved."""
+    first, second = an_image(tmp_path, "oci", "linux/amd64"), an_image(tmp_path, "oci", "linux/arm64")
+    target = tmp_path / "dir"
+    write_layout(first, target)
+    with layout_written(second, target, name="n"):
+        assert json.loads((target / "index.json").read_bytes())["manifests"][0]["digest"] == first.digest
+
+    assert json.loads((target / "index.json").read_bytes())["manifests"][0]["digest"] == second.digest
+    names = {path.name for path in (target / "blobs/sha256").iterdir()}
+    assert {first.digest.hex, second.digest.hex} <= names
+
+
+def test_two_that_write_one_layout_both_succeed(tmp_path: Path) -> None:
+    """The later one finds the earlier one's layout when it renames its own, and adds to it."""
+    first, second = an_image(tmp_path, "oci", "linux/amd64"), an_image(tmp_path, "oci", "linux/arm64")
+    target = tmp_path / "dir"
+    with layout_written(second, target, name="n"):
+        other = tmp_path / "other"
+        write_layout(first, other)
+        other.rename(target)
+
+    assert json.loads((target / "index.json").read_bytes())["manifests"][0]["digest"] == second.digest
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("kind", ["file", "other things"])
+def test_no_layout_goes_among_other_things(tmp_path: Path, kind: str) -> None:
+    """Neither a home directory nor a file is taken for an output."""
+    target = tmp_path / "target"
+    if kind == "file":
+        target.write_text("mine")
+    else:
+        target.mkdir()
+        (target / "mine").write_text("mine")
+
+    with pytest.raises(ConfigError, match="target"):
+        write_layout(an_image(tmp_path, "oci", "linux/amd64"), target)
+
+
+def test_an_archive_streams_into_a_fifo(tmp_path: Path) -> None:
+    """`--output pipe.tar` beside `docker load < pipe.tar`: the reader gets the whole tar, the fifo stays."""
+    image, fifo = an_image(tmp_path, "oci", "linux/amd64"), tmp_path / "pipe.tar"
+    os.mkfifo(fifo)
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(fifo.read_bytes()), daemon=True)
+    reader.start()
+
+    write_archive(image, fifo)
+    reader.join(timeout=20)
+
+    write_archive(image, tmp_path / "file.tar")
+    assert read == [(tmp_path / "file.tar").read_bytes()]
+    assert fifo.is_fifo()
+
+
+def test_an_engine_gets_one_platform_under_the_tag_it_asked_for(tmp_path: Path) -> None:
+    """Docker's own manifest only, so that engines of any age read the same platform."""
+    platform = an_image(tmp_path, "oci", "linux/amd64", "linux/arm64").platforms[1]
+
+    with tarfile.open(fileobj=io.BytesIO(b"".join(engine_archive(platform, "n:t")))) as archive:
+        (document,) = json.loads(archive.extractfile("manifest.json").read())  # type: ignore[union-attr]
+        names = {member.name for member in archive if member.isfile()}
+
+    assert document["RepoTags"] == ["n:t"]
+    assert names == {"manifest.json", document["Config"], *document["Layers"]}
+    assert document["Config"].endswith(platform.config.digest.hex)
