@@ -230,7 +230,8 @@ class Engine:
         """Remove the tag; and the reference too, unless somebody had it before or is proving the image."""
         with _translated(f"remove the image {reference or tag}"), suppress(docker.errors.NotFound):
             found = self._client.images.get(tag)
-            others = {*found.attrs["RepoTags"], *found.attrs["RepoDigests"]} - {tag, reference}
+            names = {*(found.attrs["RepoTags"] or ()), *(found.attrs["RepoDigests"] or ())}
+            others = names - {tag, reference}
             self._client.images.remove(tag)
             wanted = reference in there or _is_for_proof({"RepoTags": others})
             if reference and not wanted and (others or found.id not in there):
