@@ -6,6 +6,8 @@
     ├── SchemaMismatch       400    INVALID_PARAMETER_VALUE: the body does not fit the model's signature
     ├── ValuesRefused        400    BAD_REQUEST: the model itself refused these values
     ├── BodyTooLarge         413    BAD_REQUEST
+    ├── UnknownName          404    RESOURCE_DOES_NOT_EXIST: another model or version than the one in service
+    ├── NotAcceptable        406    BAD_REQUEST: the answer has no form that the caller accepts
     ├── UnsupportedMedia     415    BAD_REQUEST
     ├── BodyTooSlow          408    BAD_REQUEST: the body did not arrive in time
     ├── ModelFailed          500    INTERNAL_ERROR: not the caller's fault
@@ -68,6 +70,20 @@ class BodyTooLarge(RequestError):
     """The body is larger than the limit."""
 
     status = 413
+    code = "BAD_REQUEST"
+
+
+class UnknownName(RequestError):
+    """The path names a model or a version that is not in service."""
+
+    status = 404
+    code = "RESOURCE_DOES_NOT_EXIST"
+
+
+class NotAcceptable(RequestError):
+    """The answer cannot be written in any form that the caller accepts."""
+
+    status = 406
     code = "BAD_REQUEST"
 
 

@@ -26,6 +26,14 @@ _INLINE_BYTES = 64 << 10
 """Smaller bodies are parsed on the event loop: a thread's hand-over would take longer."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """A body that was larger than it looked, and the bytes it takes now."""
+
+    data: Any
+    size_bytes: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """One model in service. `provenance` is None outside of an image.
@@ -41,9 +49,17 @@ class Service:
     observers: list[Observer] = field(default_factory=list)
 
     async def answer(
-        self, request: Request, *, read: Callable[[bytes], Question], write: Callable[[Any], bytes]
+        self,
+        request: Request,
+        *,
+        read: Callable[[Any], Question],
+        write: Callable[[Any], bytes],
+        unpack: Callable[[bytes], Unpacked] | None = None,
     ) -> bytes:
         """The bytes of the answer: `write` of the model's predictions for what `read` finds in the body.
+
+        `unpack` takes a body that says little of its size (compressed, columnar) apart before `read` has it,
+        beside the event loop; it must keep to a bound itself.
 
         Raises:
             RequestError: the body is too large, too slow or one too many, `read` refuses it, or the
@@ -53,19 +69,30 @@ class Service:
         self.gate.enter()
         try:
             body = await self._body_of(request, held)
-            return await self._answer(body, request.scope["state"]["request_id"], read, write)
+            request_id = request.scope["state"]["request_id"]
+            if unpack is None:
+                return await self._answer(body, len(body), request_id, read, write)
+            unpacked = await self.predictor.aside(lambda: unpack(body), request_id)
+            if unpacked.size_bytes > held.size_bytes:
+                held.grow(unpacked.size_bytes - held.size_bytes)
+            return await self._answer(unpacked.data, unpacked.size_bytes, request_id, read, write)
         finally:
             self.gate.leave(held.size_bytes)
 
     async def _answer(
-        self, body: bytes, request_id: str, read: Callable[[bytes], Question], write: Callable[[Any], bytes]
+        self,
+        body: Any,
+        size_bytes: int,
+        request_id: str,
+        read: Callable[[Any], Question],
+        write: Callable[[Any], bytes],
     ) -> bytes:
         predictor, checked_of = self.predictor, self.model.checked
-        if len(body) <= _INLINE_BYTES:
-            predictions = await predictor.ask(checked_of(read(body)), request_id, size_bytes=len(body))
+        if size_bytes <= _INLINE_BYTES:
+            predictions = await predictor.ask(checked_of(read(body)), request_id, size_bytes=size_bytes)
             return write(predictions)
         checked = await predictor.aside(lambda: checked_of(read(body)), request_id)
-        predictions = await predictor.ask(checked, request_id, size_bytes=len(body))
+        predictions = await predictor.ask(checked, request_id, size_bytes=size_bytes)
         # As many answers as rows were asked for: the request's size tells the answer's well enough.
         return await predictor.aside(lambda: write(predictions), request_id)
 
