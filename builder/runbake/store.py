@@ -1,22 +1,26 @@
 """Blobs on this machine: what was made once, by digest and by recipe.
 
-A recipe is a hash of everything that a layer's bytes depend on. Losing the store loses time, nothing else.
+A recipe is a hash of everything that a layer's bytes depend on. Losing the store loses time, nothing else, so
+what was used least recently goes when there is too much, save what a running build may hold.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
+import hashlib
 import json
 import os
-import tempfile
+import stat
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from runbake.errors import ConfigError, DiskFull
 from runbake.image import Codec, FileEntry, Layer, Packed, layer_of_packed, open_tar, pack
+from runbake.scratch import oldest_begun_at_ns, scratch_directory
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -38,26 +42,42 @@ def disk_full_is_named(
         raise DiskFull(f"no space left on the device of {directory}", hint=hint) from error
 
 
+LIMIT_BYTES = 20 * 10**9
+"""How much a store keeps where nobody says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A blob or an unpacked base in the store: its size, and when it was last used."""
+
+    path: Path
+    size_bytes: int
+    used_at_ns: int
+
+
 class Store:
     """Blobs and recipes under one directory; writers never see each other's half-written files."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, *, limit_bytes: int = LIMIT_BYTES) -> None:
+        self.root, self.limit_bytes = root, limit_bytes
         self._blobs = root / "blobs" / "sha256"
         self._recipes = root / "recipes"
+        self._bases = root / "bases"
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """An empty directory on the store's device, removed at the end.
+        """An empty directory on the store's device, removed at the end, or by the next process.
+
+        While it is there, `prune` takes nothing that was used since it was made.
 
         Raises:
             ConfigError: nothing can be written there.
             DiskFull: the device is full.
         """
-        with disk_full_is_named(self.root):
+        with disk_full_is_named(self.root), ExitStack() as stack:
             try:
                 self.root.mkdir(parents=True, exist_ok=True)
-                made = tempfile.TemporaryDirectory(dir=self.root, prefix="tmp-")
+                directory = stack.enter_context(scratch_directory(self.root))
             except OSError as error:
                 if error.errno in _FULL:
                     raise
@@ -65,30 +85,27 @@ class Store:
                     f"cannot write to the cache {self.root}: {error.strerror}",
                     hint="point --cache (RUNBAKE_CACHE) at a directory of yours",
                 ) from error
-            with made as directory:
-                yield Path(directory)
+            yield directory
 
     def blob_path(self, hex_digest: str) -> Path:
         """Where the blob of this digest is, or would be."""
         return self._blobs / hex_digest
 
-    def write_blob(self, write: Callable[[BinaryIO], Packed]) -> Packed:
-        """Keep what `write` writes, under the digest that it reports.
+    def open_blob(self, hex_digest: str, fetch: Callable[[Path], None]) -> BinaryIO:
+        """The blob of this digest; `fetch` writes it to a file when it is not here.
 
         Raises:
-            DiskFull: the device is full; nothing is kept.
+            DiskFull: the device is full.
         """
-        with disk_full_is_named(self.root):
+        path = self.blob_path(hex_digest)
+        with suppress(FileNotFoundError):
+            _touch(path)
+            return path.open("rb")
+        with self.scratch() as directory:
+            fetch(directory / "blob")
             self._blobs.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self._blobs, prefix="tmp-")
-            partial = Path(name)
-            try:
-                with os.fdopen(handle, "wb") as out:
-                    packed = write(out)
-                partial.replace(self.blob_path(packed.sha256))
-            finally:
-                partial.unlink(missing_ok=True)
-        return packed
+            (directory / "blob").replace(path)
+            return path.open("rb")
 
     def layer(
         self,
@@ -102,15 +119,24 @@ class Store:
         """The layer of this recipe: recalled when it is here, made by `make_entries` when not.
 
         Raises:
-            DiskFull: the device is full.
+            DiskFull: the device is full; nothing is kept.
         """
         packed = self._recalled(recipe)
         if packed is None:
             entries = tuple(make_entries())
-            with open_tar(entries) as tar:
-                packed = self.write_blob(lambda out: pack(tar, codec, out))
-            self._remember(recipe, packed)
+            packed = self._made(recipe, entries, codec)
         return layer_of_packed(name, packed, codec, self.blob_path(packed.sha256), comment)
+
+    def _made(self, recipe: str, entries: tuple[FileEntry, ...], codec: Codec) -> Packed:
+        with self.scratch() as directory:
+            with open_tar(entries) as tar, (directory / "blob").open("wb") as out:
+                packed = pack(tar, codec, out)
+            (directory / "recipe").write_text(json.dumps(asdict(packed)))
+            self._blobs.mkdir(parents=True, exist_ok=True)
+            self._recipes.mkdir(parents=True, exist_ok=True)
+            (directory / "blob").replace(self.blob_path(packed.sha256))
+            (directory / "recipe").replace(self._recipes / recipe)
+        return packed
 
     def knows(self, recipe: str) -> bool:
         """Whether the layer of this recipe would be recalled."""
@@ -118,21 +144,105 @@ class Store:
 
     def _recalled(self, recipe: str) -> Packed | None:
         try:
-            document = json.loads((self._recipes / recipe).read_bytes())
-            packed = Packed(**document)
-            size = self.blob_path(packed.sha256).stat().st_size
+            packed = _packed_in(self._recipes / recipe)
+            with self._guarded(fcntl.LOCK_SH):
+                blob = self.blob_path(packed.sha256)
+                size = blob.stat().st_size
+                _touch(blob)
         except (FileNotFoundError, ValueError, TypeError):
             return None
         return packed if size == packed.size_bytes else None
 
-    def _remember(self, recipe: str, packed: Packed) -> None:
-        with disk_full_is_named(self.root):
-            self._recipes.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self._recipes, prefix="tmp-")
-            partial = Path(name)
+    def forget_damaged(self, hex_digests: Iterable[str]) -> tuple[str, ...]:
+        """Remove, and name, those of these blobs whose bytes are not their digests' any more."""
+        damaged = tuple(each for each in hex_digests if self._is_damaged(each))
+        for each in damaged:
+            self.blob_path(each).unlink(missing_ok=True)
+        return damaged
+
+    def _is_damaged(self, hex_digest: str) -> bool:
+        try:
+            with self.blob_path(hex_digest).open("rb") as blob:
+                return hashlib.file_digest(blob, "sha256").hexdigest() != hex_digest
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # the device cannot read it back
+
+    # --- size --------------------------------------------------------------------------------------------
+
+    def kept(self) -> tuple[Kept, ...]:
+        """Everything in the store, the least recently used first."""
+        blobs = (_kept(path, path) for path in _children(self._blobs))
+        bases = (_kept(path, path / "facts.json") for path in _children(self._bases))
+        return tuple(sorted((*blobs, *bases), key=lambda each: each.used_at_ns))
+
+    def prune(self) -> int:
+        """Remove what was used least recently until the rest is within the limit; the bytes that it freed.
+
+        What was used since the oldest running build began stays: that build may hold it.
+        """
+        if not self.root.is_dir():
+            return 0
+        with self._guarded(fcntl.LOCK_EX):
+            held_since = oldest_begun_at_ns(self.root)
+            kept = self.kept()
+            excess, freed = sum(each.size_bytes for each in kept) - self.limit_bytes, 0
+            for each in kept:
+                if freed >= excess or (held_since is not None and each.used_at_ns >= held_since):
+                    break
+                self._remove(each.path)
+                freed += each.size_bytes
+            self._forget_recipes_without_blobs()
+        return freed
+
+    def _remove(self, path: Path) -> None:
+        with scratch_directory(self.root) as directory, suppress(FileNotFoundError):
+            path.rename(directory / "gone")  # nobody sees half of a base
+
+    def _forget_recipes_without_blobs(self) -> None:
+        for recipe in _children(self._recipes):
             try:
-                with os.fdopen(handle, "w") as out:
-                    json.dump(asdict(packed), out)
-                partial.replace(self._recipes / recipe)
-            finally:
-                partial.unlink(missing_ok=True)
+                if not self.blob_path(_packed_in(recipe).sha256).exists():
+                    recipe.unlink(missing_ok=True)
+            except (FileNotFoundError, ValueError, TypeError):
+                recipe.unlink(missing_ok=True)
+
+    @contextmanager
+    def _guarded(self, how: int) -> Iterator[None]:
+        """Between looking at a blob and noting its use, no other process may prune it."""
+        with (self.root / "prune.lock").open("ab") as lock:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(lock, how)
+            yield
+
+
+def _packed_in(recipe: Path) -> Packed:
+    return Packed(**json.loads(recipe.read_bytes()))
+
+
+def _children(directory: Path) -> tuple[Path, ...]:
+    return tuple(directory.iterdir()) if directory.is_dir() else ()
+
+
+def _kept(path: Path, touched: Path) -> Kept:
+    """What is at `path`, used last when `touched` was."""
+    found = [_stat(each) for each in (path, *path.rglob("*"))]
+    used = _stat(touched) or found[0]
+    return Kept(
+        path=path,
+        size_bytes=sum(each.st_size for each in found if each and not stat.S_ISDIR(each.st_mode)),
+        used_at_ns=used.st_mtime_ns if used else 0,
+    )
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except FileNotFoundError:
+        return None  # another process removed it meanwhile
+
+
+def _touch(path: Path) -> None:
+    with suppress(PermissionError):  # another user's
+        os.utime(path)

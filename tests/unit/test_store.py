@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from runbake.errors import DiskFull
-from runbake.image import GZIP, FileEntry, Layer
+from runbake.image import GZIP, STORED, FileEntry, Layer
 from runbake.store import Store, disk_full_is_named
 
 ENTRIES = (FileEntry.of_bytes("a", b"x"),)
@@ -71,3 +72,89 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
     assert "--cache" in caught.value.hint
     with pytest.raises(PermissionError), disk_full_is_named(tmp_path):
         raise PermissionError(errno.EACCES, "no")
+
+
+def a_layer(store: Store, name: str, *, age_s: int) -> Path:
+    """A layer of about a kilobyte that was used last so long ago; its blob."""
+    entries = (FileEntry.of_bytes(name, name.encode() * 100),)
+    layer = store.layer(name, lambda: entries, STORED, name=name, comment="")
+    blob = store.blob_path(layer.blob.digest.hex)
+    then = blob.stat().st_mtime - age_s
+    os.utime(blob, (then, then))
+    return blob
+
+
+def test_the_least_recently_used_goes_when_there_is_too_much(tmp_path: Path) -> None:
+    """Blobs and unpacked bases go, the oldest first, until the rest fits; recipes go with their blobs."""
+    store = Store(tmp_path)
+    oldest, middle, newest = (a_layer(store, n, age_s=s) for n, s in (("a", 300), ("b", 200), ("c", 100)))
+    base = tmp_path / "bases" / "0" / "root" / "bin"
+    base.mkdir(parents=True)
+    (base / "python").write_bytes(b"x" * 100_000)
+    (tmp_path / "bases" / "0" / "facts.json").write_text("{}")
+    os.utime(tmp_path / "bases" / "0" / "facts.json", (0, 0))
+    sizes = {path: path.stat().st_size for path in (oldest, middle, newest)}
+    assert [each.path.name for each in store.kept()] == ["0", oldest.name, middle.name, newest.name]
+    assert store.prune() == 0
+
+    small = Store(tmp_path, limit_bytes=sizes[middle] + sizes[newest])
+    assert small.prune() == 100_002 + sizes[oldest]
+
+    assert [each.path for each in small.kept()] == [middle, newest]
+    assert sorted(path.name for path in (tmp_path / "recipes").iterdir()) == ["b", "c"]
+    assert not list(tmp_path.glob("tmp-*"))
+
+
+def test_a_recalled_layer_was_just_used(tmp_path: Path) -> None:
+    """What a build recalls is not the least recently used any more."""
+    store = Store(tmp_path)
+    first, _second = a_layer(store, "a", age_s=300), a_layer(store, "b", age_s=200)
+    assert store.knows("a")
+    assert store.kept()[-1].path == first
+
+
+def test_what_a_running_build_may_hold_stays(tmp_path: Path) -> None:
+    """Used since the oldest running build began: not pruned, however small the limit."""
+    store = Store(tmp_path, limit_bytes=0)
+    old, used = a_layer(store, "a", age_s=300), a_layer(store, "b", age_s=200)
+    with store.scratch():
+        assert store.knows("b")
+        store.prune()
+        assert [each.path for each in store.kept()] == [used]
+    store.prune()
+    assert store.kept() == ()
+    assert not old.exists()
+
+
+def test_damaged_blobs_are_found_by_their_bytes(tmp_path: Path) -> None:
+    """A blob of the right size and other bytes is forgotten, and made again when it is asked for."""
+    store = Store(tmp_path)
+    good, bad = a_layer(store, "a", age_s=0), a_layer(store, "b", age_s=0)
+    before = bad.read_bytes()
+    bad.write_bytes(before[:-1] + b"!")
+
+    assert store.forget_damaged([good.name, bad.name, "0" * 64]) == (bad.name,)
+    assert store.knows("a")
+    assert not store.knows("b")
+    assert a_layer(store, "b", age_s=0).read_bytes() == before
+
+
+def test_a_blob_is_fetched_once(tmp_path: Path) -> None:
+    """What is here is not fetched again; a fetch that fails leaves nothing."""
+    store, calls = Store(tmp_path), []
+
+    def fetch(path: Path) -> None:
+        calls.append(path)
+        path.write_bytes(b"layer")
+
+    def fail(path: Path) -> None:
+        path.write_bytes(b"half")
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        store.open_blob("0" * 64, fail)
+    for _ in range(2):
+        with store.open_blob("0" * 64, fetch) as blob:
+            assert blob.read() == b"layer"
+    assert len(calls) == 1
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["0" * 64]

@@ -6,8 +6,8 @@ import errno
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from runbake.base.reader import BaseReader, FetchedManifest
 from runbake.base.unpack import apply_layer
 from runbake.errors import BaseImageError, BasePlatformMissing, DiskFull
 from runbake.image.blob import Digest
+from runbake.scratch import scratch_directory
 
 _FACTS_RULES = 1
 _CONFIG_LIMIT_BYTES = 4 << 20
@@ -71,7 +72,7 @@ def unpacked_root(base: Base, reader: BaseReader, cache: Path) -> Path:
     """
     root = _home(cache, base.digest) / "root"
     if not root.is_dir():
-        _unpack(reader, base.name, base.layers, root)
+        _unpack(reader, base.name, base.layers, root, cache)
     return root
 
 
@@ -121,10 +122,10 @@ def _read(
     if facts is None:
         root = home / "root"
         if not root.is_dir():
-            _unpack(reader, name, layers, root)
+            _unpack(reader, name, layers, root, cache)
         facts = facts_of(root, dict(env_of(json.loads(config))).get("PATH", ""), asked)
-        _keep(home / "config.json", config)
-        _keep(home / "facts.json", json.dumps({"rules": _FACTS_RULES, **asdict(facts)}).encode())
+        _keep(home / "config.json", config, cache)
+        _keep(home / "facts.json", json.dumps({"rules": _FACTS_RULES, **asdict(facts)}).encode(), cache)
     return Base(
         asked=asked,
         name=name,
@@ -151,11 +152,11 @@ def _layers_of(manifest: FetchedManifest, config: bytes, asked: str) -> tuple[Ba
     )
 
 
-def _unpack(reader: BaseReader, name: str, layers: Iterable[BaseLayer], root: Path) -> None:
+def _unpack(reader: BaseReader, name: str, layers: Iterable[BaseLayer], root: Path, cache: Path) -> None:
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root.parent, prefix="tmp-") as scratch:
-            growing, blob = Path(scratch, "root"), Path(scratch, "layer")
+        with scratch_directory(cache) as scratch:
+            growing, blob = scratch / "root", scratch / "layer"
             growing.mkdir()
             for layer in layers:
                 reader.fetch_blob(name, layer.descriptor, blob)
@@ -191,13 +192,14 @@ def _cached_bytes(path: Path) -> bytes | None:
 def _cached_facts(home: Path) -> PythonFacts | None:
     try:
         document = json.loads((home / "facts.json").read_bytes())
+        with suppress(PermissionError):
+            os.utime(home / "facts.json")  # for whoever prunes the cache: it is in use
         return PythonFacts(**document) if document.pop("rules") == _FACTS_RULES else None
     except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
-def _keep(path: Path, data: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix="tmp-")
-    with os.fdopen(handle, "wb") as out:
-        out.write(data)
-    Path(name).replace(path)
+def _keep(path: Path, data: bytes, cache: Path) -> None:
+    with scratch_directory(cache) as scratch:
+        (scratch / "kept").write_bytes(data)
+        (scratch / "kept").replace(path)

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from runbake.cli.context import (
+    cache_limit_option,
     cache_option,
     open_doors,
     open_prover,
@@ -21,7 +22,7 @@ from runbake.cli.context import (
 from runbake.cli.story import TerminalStory
 from runbake.errors import ConfigError, RunbakeError
 from runbake.registry import ImageRef, check_tag
-from runbake.release import Release, Request, carry_out, check_outputs, planned, prove_reference
+from runbake.release import Doors, Release, Request, carry_out, check_outputs, planned, prove_reference
 from runbake.render import write_context
 from runbake.report import failed, finished, forget_report, write_report
 from runbake.tracking import ByExperiment, RunRef
@@ -88,6 +89,7 @@ _how = _chain(
         help="`created` of the image, in seconds since 1970.  [default: the run's end]",
     ),
     cache_option,
+    cache_limit_option,
     tracking_option,
 )
 
@@ -155,12 +157,21 @@ def _containerized(options: dict[str, Any]) -> Release | None:
     """What came of it; None after a dry run."""
     request = _request(options)
     check_outputs(request)
-    doors = open_doors(options["tracking_uri"], options["cache"], promote_tag=options["promote_tag"])
+    doors = _doors(options)
     with planned(request, doors) as plan:
         if options["dry_run"]:
             click.echo(plan.to_json())
             return None
         return carry_out(plan, doors)
+
+
+def _doors(options: dict[str, Any]) -> Doors:
+    return open_doors(
+        options["tracking_uri"],
+        options["cache"],
+        cache_limit_gb=options["cache_limit"],
+        promote_tag=options["promote_tag"],
+    )
 
 
 def _report_failure(report: Path, asked: str, error: BaseException) -> None:
@@ -270,7 +281,7 @@ def render(directory: Path, **options: Any) -> None:
     request = _request({**options, "output": (directory,)})
     if len(request.platforms) > 1:
         raise click.UsageError("a Docker context is for one --platform")
-    doors = open_doors(options["tracking_uri"], options["cache"], promote_tag=options["promote_tag"])
+    doors = _doors(options)
     with planned(request, doors) as plan:
         write_context(plan, directory, doors)
     click.echo(str(directory))

@@ -19,8 +19,10 @@ from runbake.errors import ConfigError
 from runbake.registry import CredentialSource, Registry
 from runbake.release import Doors, Prover
 from runbake.runtime import Engine
-from runbake.store import Store
+from runbake.store import LIMIT_BYTES, Store
 from runbake.tracking import Tracking
+
+_GIGABYTE = 10**9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,20 @@ def cache_option(command: Callable[..., object]) -> Callable[..., object]:
         default=user_cache_path("runbake"),
         show_default="the user's cache directory",
         help="Where layers and unpacked bases are kept between builds.",
+    )(command)
+
+
+def cache_limit_option(command: Callable[..., object]) -> Callable[..., object]:
+    """Add `--cache-limit`."""
+    return click.option(
+        "--cache-limit",
+        envvar="RUNBAKE_CACHE_LIMIT",
+        show_envvar=True,
+        type=click.FloatRange(min=0),
+        default=LIMIT_BYTES / _GIGABYTE,
+        show_default=True,
+        metavar="GB",
+        help="What was used least recently goes when a build ends and the cache holds more.",
     )(command)
 
 
@@ -133,7 +149,13 @@ def open_prover(cache_dir: Path) -> Prover:
     )
 
 
-def open_doors(tracking_uri: str | None, cache_dir: Path, *, promote_tag: str = "promote=true") -> Doors:
+def open_doors(
+    tracking_uri: str | None,
+    cache_dir: Path,
+    *,
+    cache_limit_gb: float,
+    promote_tag: str = "promote=true",
+) -> Doors:
     """Every door of a release."""
     environment, machine = settings().environment, platform.uname()
     return Doors(
@@ -141,7 +163,7 @@ def open_doors(tracking_uri: str | None, cache_dir: Path, *, promote_tag: str = 
         registry=open_registries(),
         prover=cache(lambda: open_prover(cache_dir)),
         uv=find_uv(environment),
-        store=Store(cache_dir),
+        store=Store(cache_dir, limit_bytes=round(cache_limit_gb * _GIGABYTE)),
         host=Host(system=machine.system, machine=machine.machine, search_path=environment.get("PATH", "")),
         story=TerminalStory(settings().console),
     )

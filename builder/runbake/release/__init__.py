@@ -16,6 +16,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from runbake.errors import DigestMismatch
+from runbake.image import Image
+from runbake.registry import ImageRef
 from runbake.release.assemble import Assembled, assemble
 from runbake.release.plan import Plan, PlatformPlan, planned
 from runbake.release.proving import Prover, Subject, prove_reference, subject_of
@@ -74,12 +77,26 @@ def _carry_out(plan: Plan, doors: Doors, so_far: SoFar) -> Release:
     with outputs_written(plan, image, doors) as written:
         if repository is not None:
             refuse_taken_tags(plan, image, doors)
-            transfer = push(image, repository, doors, so_far)
+            transfer = _pushed(plan, image, repository, doors, so_far)
         proofs = prove_platforms(plan, written, doors)
     if repository is not None:
         tags = tag(plan, image, doors, so_far)
-        record(plan, image, doors)
+        record(plan, image, doors, so_far)
     return Release(plan=plan, assembled=assembled, transfer=transfer, proofs=proofs, tags=tags)
+
+
+def _pushed(plan: Plan, image: Image, repository: ImageRef, doors: Doors, so_far: SoFar) -> Transfer:
+    try:
+        return push(image, repository, doors, so_far)
+    except DigestMismatch:
+        blobs = {layer.blob.digest.hex for platform in image.platforms for layer in platform.layers}
+        damaged = doors.store.forget_damaged(sorted(blobs))
+        if not damaged:
+            raise
+        doors.story.warn(f"{len(damaged)} layers in the cache are damaged, and are made again")
+        # The same recipes give the same digests, and so the blobs under the same names.
+        assemble(plan, doors)
+        return push(image, repository, doors, so_far)
 
 
 __all__ = [

@@ -30,7 +30,6 @@ from runbake.provenance import Provenance
 from runbake.release.plan import Plan, PlatformPlan, mebibytes
 from runbake.release.request import Doors
 from runbake.release.trees import Tree, provenance_of_platform, trees_of
-from runbake.store import disk_full_is_named
 from runbake_serving import contract
 
 
@@ -132,13 +131,12 @@ def _history_of(config: dict[str, Any], n_layers: int) -> list[dict[str, Any]]:
 
 def _base_blob(descriptor: Descriptor, plan: Plan, doors: Doors) -> Blob:
     """A layer of the base, fetched when the target does not have it and cannot mount it."""
-    ref, kept = plan.request.base, doors.store.blob_path(descriptor.digest.hex)
+    ref, registry = plan.request.base, doors.registry(plan.request.base.host)
 
     def opened() -> BinaryIO:
-        if not kept.exists():
-            with disk_full_is_named(doors.store.root):
-                doors.registry(ref.host).fetch_blob(ref.name, descriptor, kept)
-        return kept.open("rb")
+        return doors.store.open_blob(
+            descriptor.digest.hex, lambda path: registry.fetch_blob(ref.name, descriptor, path)
+        )
 
     return Blob(digest=descriptor.digest, size_bytes=descriptor.size_bytes, open=opened)
 

@@ -96,12 +96,15 @@ class Plan:
 def planned(request: Request, doors: Doors) -> Iterator[Plan]:
     """Read the run, its model, the base and the index, and decide; the model's files live until the end.
 
+    A cache that is larger than its limit is pruned then.
+
     Raises:
         RunbakeError: as the rooms that it visits say.
     """
     with doors.store.scratch() as scratch:
         run = _resolve(request, doors)
         yield _decided(request, run, scratch / "model", doors)
+    doors.store.prune()
 
 
 def _decided(request: Request, run: PromotedRun, destination: Path, doors: Doors) -> Plan:

@@ -251,8 +251,9 @@ def _named(tags: tuple[str, ...], done: int) -> str:
     return ", ".join(tags[:done]) + missing
 
 
-def record(plan: Plan, image: Image, doors: Doors) -> None:
+def record(plan: Plan, image: Image, doors: Doors, so_far: SoFar) -> None:
     """Write on the run which image it became."""
+    so_far.note("record", "only the tags on the run that name it are missing")
     repository = plan.request.repository
     assert repository is not None  # noqa: S101 -- `carry_out` records what it tagged
     reference = f"{repository.repository}@{image.digest}"

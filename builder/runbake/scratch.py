@@ -1,0 +1,83 @@
+"""Directories for one piece of work; those of a process that was killed are removed by the next one.
+
+Each is locked while it is in use. A lock ends with its process, however that ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PREFIX = "tmp-"
+_LOCK, _WORK = "lock", "work"
+
+
+@contextmanager
+def scratch_directory(parent: Path) -> Iterator[Path]:
+    """An empty directory on the device of `parent`, removed at the end.
+
+    Raises:
+        OSError: it cannot be made there.
+    """
+    sweep(parent)
+    home, handle = _made(parent)
+    try:
+        work = home / _WORK
+        work.mkdir()
+        yield work
+    finally:
+        # What an abandoned thread writes meanwhile, the next sweep removes.
+        shutil.rmtree(home, ignore_errors=True)
+        os.close(handle)
+
+
+def sweep(parent: Path) -> None:
+    """Remove the directories whose processes are gone."""
+    for home in parent.glob(f"{PREFIX}*"):
+        if _begun_at_ns(home) is None:
+            shutil.rmtree(home, ignore_errors=True)
+
+
+def oldest_begun_at_ns(parent: Path) -> int | None:
+    """When the oldest work that is still going on began, by the file system's clock; None for no work."""
+    return min(filter(None, map(_begun_at_ns, parent.glob(f"{PREFIX}*"))), default=None)
+
+
+def _made(parent: Path) -> tuple[Path, int]:
+    while True:
+        home = Path(tempfile.mkdtemp(dir=parent, prefix=PREFIX))
+        try:
+            handle = os.open(home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            continue  # another process swept it before there was anything to lock
+        _lock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return home, handle
+        os.close(handle)
+
+
+def _begun_at_ns(home: Path) -> int | None:
+    """When the work in a directory began, None where its process is gone."""
+    try:
+        handle = os.open(home / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        # Nothing is written into the lock file, so its time stays that of its making.
+        return None if _lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB) else os.fstat(handle).st_mtime_ns
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, how: int) -> bool:
+    """Whether the lock was got; on a file system without locks it never is, and nothing is swept."""
+    try:
+        fcntl.flock(handle, how)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,83 @@
+"""Directories for one piece of work: removed at the end, or by the next process when theirs was killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runbake.scratch import PREFIX, oldest_begun_at_ns, scratch_directory, sweep
+
+HOLD = """
+import sys
+from pathlib import Path
+from runbake.scratch import scratch_directory
+with scratch_directory(Path(sys.argv[1])) as work:
+    (work / "half").write_bytes(b"x")
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+def homes(parent: Path) -> list[Path]:
+    """The scratch directories that are there."""
+    return sorted(parent.glob(f"{PREFIX}*"))
+
+
+def held_by_another_process(parent: Path) -> subprocess.Popen[bytes]:
+    """A process that holds a scratch directory until its input ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(parent)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    return process
+
+
+def test_it_is_removed_at_the_end_also_of_a_failure(tmp_path: Path) -> None:
+    """Whatever is in it goes with it."""
+    with scratch_directory(tmp_path) as work:
+        (work / "a").mkdir()
+        assert list(work.iterdir()) == [work / "a"]
+    with pytest.raises(KeyError), scratch_directory(tmp_path):
+        raise KeyError
+    assert homes(tmp_path) == []
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    """kill -9 leaves a directory, which stays while its process lives and goes when it is gone."""
+    with held_by_another_process(tmp_path) as process:
+        with scratch_directory(tmp_path):
+            assert len(homes(tmp_path)) == 2, "nobody sweeps what another process uses"
+        process.send_signal(signal.SIGKILL)
+    assert len(homes(tmp_path)) == 1
+
+    with scratch_directory(tmp_path) as work:
+        assert homes(tmp_path) == [work.parent]
+
+
+def test_what_was_there_before_there_were_locks_is_removed(tmp_path: Path) -> None:
+    """A directory without a lock is nobody's; files and other names are not looked at."""
+    (tmp_path / f"{PREFIX}old").mkdir()
+    (tmp_path / "blobs").mkdir()
+    sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["blobs"]
+
+
+def test_the_oldest_work_is_known_by_its_begin(tmp_path: Path) -> None:
+    """The time is that of the begin, whatever was written since, and None when nobody works."""
+    assert oldest_begun_at_ns(tmp_path) is None
+    with scratch_directory(tmp_path) as first:
+        begun = oldest_begun_at_ns(tmp_path)
+        assert begun is not None
+        (first / "later").write_bytes(b"x")
+        with scratch_directory(tmp_path):
+            assert oldest_begun_at_ns(tmp_path) == begun
+    assert oldest_begun_at_ns(tmp_path) is None
