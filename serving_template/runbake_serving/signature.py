@@ -156,13 +156,15 @@ class Param:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signature:
-    """What goes in; None means that the model did not say.
+    """What goes in and what comes out; None means that the model did not say.
 
-    `params` None (not said) differs from () in MLflow too: nothing is checked.
+    `params` None (not said) differs from () in MLflow too: nothing is checked. `outputs` is for telling
+    callers only: an answer is never checked against it.
     """
 
     inputs: Inputs | None = None
     params: tuple[Param, ...] | None = None
+    outputs: Inputs | None = None
 
 
 def signature_of(document: Mapping[str, Any] | None) -> Signature:
@@ -175,9 +177,11 @@ def signature_of(document: Mapping[str, Any] | None) -> Signature:
         return Signature()
     try:
         inputs, params = _loaded(document.get("inputs")), _loaded(document.get("params"))
+        outputs = _loaded(document.get("outputs"))
         return Signature(
             inputs=_inputs(inputs) if inputs else None,
             params=tuple(_param(param) for param in params) if params is not None else None,
+            outputs=_inputs(outputs) if outputs else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise StartError(

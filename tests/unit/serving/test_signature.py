@@ -94,6 +94,14 @@ def test_params() -> None:
     )
 
 
+def test_outputs() -> None:
+    """What comes out is read as what goes in is."""
+    outputs = json.dumps([{"type": "tensor", "tensor-spec": {"dtype": "int64", "shape": [-1]}}])
+    assert signature_of({"outputs": outputs}).outputs == Tensors(
+        tensors=(Tensor(name=None, dtype=np.dtype("int64"), shape=(-1,)),)
+    )
+
+
 @pytest.mark.parametrize("document", [None, {}, {"inputs": None}])
 def test_no_signature(document: dict[str, Any] | None) -> None:
     """A model without a signature has an empty one."""
@@ -109,7 +117,7 @@ def test_no_signature(document: dict[str, Any] | None) -> None:
 def test_any_json_is_a_signature_or_an_error(document: Any) -> None:
     """Whatever stands in MLmodel, the outcome is a signature or StartError."""
     try:
-        signature = signature_of({"inputs": json.dumps(document), "params": json.dumps(document)})
+        signature = signature_of(dict.fromkeys(("inputs", "params", "outputs"), json.dumps(document)))
     except StartError:
         return
     assert isinstance(signature, Signature)
