@@ -42,7 +42,8 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[Exchange] = deque()
         self._head_bytes, self._in_head, self._began = 0, False, False
         self._url, self._headers = b"", list[tuple[bytes, bytes]]()
-        self._expects_continue = False
+        self._expects_continue = self._resumes = False
+        self._framing: tuple[bytes, bytes] | None = None
         self._reading_paused = self.writing_paused = False
         self._drainers: list[asyncio.Future[None]] = []
         self._newest: Exchange | None = None
@@ -69,8 +70,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            # No protocol is spoken here but HTTP/1.1: the offer is passed over, and the next request read.
-            self._parser = httptools.HttpRequestParser(self)
+            self._pass_over()
             if rest := data[upgrade.args[0] :]:
                 self.data_received(rest)
             return
@@ -81,6 +81,17 @@ class Connection(asyncio.Protocol):
             self._head_bytes += len(data)
             if self._head_bytes > _MOST_HEAD:
                 self._refuse(*TOO_LARGE)
+
+    def _pass_over(self) -> None:
+        """Read on after the offer of another protocol: none is spoken here, and its request has a body still.
+
+        The parser ends such a request with its head. A new one is told how the body is framed, and reads it.
+        """
+        self._parser = httptools.HttpRequestParser(self)
+        if self._framing:
+            self._resumes = True
+            self._parser.feed_data(b"POST / HTTP/1.1\r\n%b: %b\r\n\r\n" % self._framing)
+            self._resumes = False
 
     def connection_lost(self, _: Exception | None) -> None:
         """Tell the application; nothing can be sent any more."""
@@ -109,6 +120,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """A request's first byte."""
+        if self._resumes:
+            return
         self._began, self._since_s = True, self.loop.time()
         self._in_head, self._head_bytes = True, 0
         self._url, self._headers, self._expects_continue = b"", [], False
@@ -119,6 +132,8 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
+        if self._resumes:
+            return
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
             self._expects_continue = True
@@ -126,7 +141,11 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """The request can be answered; its body may follow."""
+        if self._resumes:
+            self._framing = None
+            return
         self._in_head = False
+        self._framing = self._framed() if self._parser.should_upgrade() else None
         exchange = Exchange(
             self,
             self._scope(),
@@ -145,10 +164,16 @@ class Connection(asyncio.Protocol):
             self._newest.feed(body)
 
     def on_message_complete(self) -> None:
-        """The request's last byte."""
+        """The request's last byte; where another protocol is offered, the head's."""
+        if self._framing:
+            return
         self._began = False
         if self._newest is not None:
             self._newest.complete()
+
+    def _framed(self) -> tuple[bytes, bytes] | None:
+        names = (b"transfer-encoding", b"content-length")
+        return next(((name, value) for name, value in self._headers if name in names), None)
 
     def _scope(self) -> dict[str, Any]:
         target = httptools.parse_url(self._url)
