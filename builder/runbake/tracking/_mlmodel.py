@@ -28,7 +28,8 @@ LARGEST_BYTES = 8 << 20
 """None of them is larger."""
 # As pip does: a comment starts at the line's start or after white space ("pkg @ url#egg" has none).
 _COMMENT = re.compile(r"(^|\s+)#.*$")
-_OPTION = re.compile(r"^\s*-.*$|\s+--\w.*$")
+# Lines that ask for something (`-e .`, `-r more.txt`) stay: `environment` says what is wrong with them.
+_OPTION = re.compile(r"^\s*-(?!e|r\b|-editable\b|-requirement\b).*$|\s+--\w.*$")
 _LOG_AGAIN = "log the model again with mlflow.<flavor>.log_model"
 
 
@@ -47,6 +48,8 @@ def description_of(root: Path, paths: Collection[str]) -> ModelDescription:
     example = _mapping_or_empty(document.get("saved_input_example_info"))
     for key in ("artifact_path", "serving_input_path"):
         _refuse_missing_file(example.get(key), paths)
+    for config in flavors.values():
+        _refuse_missing_file(_mapping_or_empty(config).get("pickled_model"), paths)
     return ModelDescription(
         flavors=tuple(
             Flavor(name=str(name), config_json=_json(config, f"{MLMODEL}: flavors.{name}"))
@@ -63,9 +66,10 @@ def description_of(root: Path, paths: Collection[str]) -> ModelDescription:
 def requirements_of(text: str) -> tuple[str, ...]:
     """The requirement lines in order: no comments, blank lines or options, continued lines joined.
 
-    Options (`--index-url …`, `-r …`, `--hash=…`) are dropped and returned nowhere: which index is used is the
-    builder's choice, and an index URL in a model may hold somebody's password. With
-    MLFLOW_LOCK_MODEL_DEPENDENCIES the original requirements stand as comments above the locked ones.
+    Options (`--index-url …`, `--hash=…`) are dropped and returned nowhere: which index is used is the
+    builder's choice, and an index URL in a model may hold somebody's password. `-e …` and `-r …` ask for
+    packages, so they stay, for a lock to refuse. With MLFLOW_LOCK_MODEL_DEPENDENCIES the original
+    requirements stand as comments above the locked ones.
     """
     lines = text.replace("\\\r\n", " ").replace("\\\n", " ").splitlines()
     bare = (_OPTION.sub("", _COMMENT.sub("", line)).strip() for line in lines)
@@ -107,7 +111,9 @@ def _inner_json(value: object, key: str) -> object:
 
 def _refuse_missing_file(name: object, paths: Collection[str]) -> None:
     if name and str(name) not in paths:
-        raise ArtifactMissing(f"{MLMODEL} names the file {str(name)[:200]!r}, which the model does not have")
+        raise ArtifactMissing(
+            f"{MLMODEL} names the file {str(name)[:200]!r}, which the model does not have", hint=_LOG_AGAIN
+        )
 
 
 def _text_of(path: Path, *, missing: type[NoModel] | type[ArtifactMissing]) -> str:

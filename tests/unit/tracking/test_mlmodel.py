@@ -29,6 +29,7 @@ def model(root: Path, mlmodel: str = MLMODEL, **files: str) -> Path:
     """A model directory."""
     (root / "MLmodel").write_text(mlmodel)
     (root / "requirements.txt").write_text("scikit-learn\n")
+    (root / "model.pkl").write_bytes(b"")
     for name, text in files.items():
         (root / name.replace("__", ".")).write_text(text)
     return root
@@ -72,7 +73,8 @@ def test_python_3_10_is_not_3_1(tmp_path: Path) -> None:
     [
         ("", ()),
         ("a==1\n\n# b==2\n  c>=3  # why\n", ("a==1", "c>=3")),
-        ("--index-url https://u:p@host/simple\n-r other.txt\n-e .\n--extra-index-url x\na\n", ("a",)),
+        ("--index-url https://u:p@host/simple\n-c pins.txt\n--extra-index-url x\na\n", ("a",)),
+        ("-r other.txt\n -e .\n--editable=.\n", ("-r other.txt", "-e .", "--editable=.")),
         ("a==1 \\\n    --hash=sha256:00 \\\n    --hash=sha256:11\nb\n", ("a==1", "b")),
         ("x @ https://host/x.whl#sha256=00\n", ("x @ https://host/x.whl#sha256=00",)),
         ("a; python_version < '3.12'\r\nb\r\n", ("a; python_version < '3.12'", "b")),
@@ -80,14 +82,17 @@ def test_python_3_10_is_not_3_1(tmp_path: Path) -> None:
     ],
 )
 def test_requirements_without_comments_and_options(text: str, kept: tuple[str, ...]) -> None:
-    """Comments, blank lines and options are dropped; continued lines are joined."""
+    """Comments, blank lines and options are dropped, except those that ask for packages; lines are joined."""
     assert requirements_of(text) == kept
 
 
 @given(st.text())
 def test_no_requirement_is_an_option_or_comment(text: str) -> None:
-    """Whatever the file holds, no line that is returned starts an option or a comment, or is blank."""
-    assert all(line.strip() == line and line[0] not in "-#" for line in requirements_of(text))
+    """Whatever the file holds, no line is a comment, blank, or an option that asks for no package."""
+    asking = ("-e", "-r", "--editable", "--requirement")
+    for line in requirements_of(text):
+        assert line == line.strip()
+        assert line[0] not in "-#" or line.startswith(asking)
 
 
 @pytest.mark.parametrize(
@@ -119,15 +124,18 @@ def test_a_yaml_bomb_is_refused(tmp_path: Path) -> None:
 
 
 def test_files_that_are_not_there_are_named(tmp_path: Path) -> None:
-    """No MLmodel is NoModel; a missing requirements.txt or example is ArtifactMissing."""
+    """No MLmodel is NoModel; a missing requirements.txt, example or estimator is ArtifactMissing."""
     with pytest.raises(NoModel, match="no MLmodel"):
         described(tmp_path)
-    (tmp_path / "MLmodel").write_text(MLMODEL)
+    (tmp_path / "MLmodel").write_text("flavors: {a: {}}")
     with pytest.raises(ArtifactMissing, match=r"no requirements\.txt"):
         described(tmp_path)
     example = {"flavors": {"a": {}}, "saved_input_example_info": {"artifact_path": "input_example.json"}}
     with pytest.raises(ArtifactMissing, match=r"'input_example\.json'"):
         described(model(tmp_path, json.dumps(example)))
+    (model(tmp_path) / "model.pkl").unlink()
+    with pytest.raises(ArtifactMissing, match=r"'model\.pkl'"):
+        described(tmp_path)
 
 
 @pytest.mark.parametrize("path", ["../secret.json", "/etc/hostname"])
