@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lab.base import ensure_base
-from tests.e2e.world import World, log_wine
+from tests.e2e.world import World, log_odd_runs, log_wine
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +30,9 @@ def wine_image(world: World, wine_run: str) -> str:
     """The pushed, proven and tagged image of `wine_run`, by digest."""
     said = world.done("containerize", wine_run, "--repository", f"{world.registry}/wine")
     return said.out.strip()
+
+
+@pytest.fixture(scope="session")
+def odd_runs(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The ids of runs that cannot be built, by what is wrong with each."""
+    return log_odd_runs(world.mlflow_uri, tmp_path_factory.mktemp("odd"))

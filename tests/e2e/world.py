@@ -114,3 +114,17 @@ def log_wine(
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.split()[-1]
+
+
+def log_odd_runs(uri: str, directory: Path) -> dict[str, str]:
+    """Log what `odd_runs.py` logs, in a process of its own; run ids by name."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.e2e.odd_runs", uri, str(directory)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    ids: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    return ids

@@ -1,8 +1,12 @@
-"""A tiny HTTP server in this process that answers as told: what a real MLflow server cannot be made to do."""
+"""A tiny HTTP server in this process that answers as told: what a real MLflow server cannot be made to do.
+
+Either all of it is pretended, or it stands before a real server and misbehaves at chosen requests only.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,15 +15,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import requests
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One request as it came."""
+    """One request as it came; `target` is its path and query as they were on the wire."""
 
     method: str
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
+    target: str = ""
+    body: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +85,9 @@ def _handler(respond: Respond, asked: list[Asked]) -> type[BaseHTTPRequestHandle
                 path=unquote(url.path),
                 query=dict(parse_qsl(url.query, keep_blank_values=True)),
                 headers={k.lower(): v for k, v in self.headers.items()},
+                target=self.path,
+                body=self.rfile.read(int(self.headers.get("Content-Length") or 0)),
             )
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
             asked.append(request)
             self._send(respond(request))
 
@@ -99,6 +108,56 @@ def _handler(respond: Respond, asked: list[Asked]) -> type[BaseHTTPRequestHandle
             """Say nothing: the requests are in `asked`."""
 
     return Handler
+
+
+@dataclass(slots=True, kw_only=True)
+class Fault:
+    """What goes wrong at the first `times` requests, after `after` good ones, whose "METHOD /path" matches.
+
+    `act` answers, or makes its answer out of the real server's.
+    """
+
+    at: str
+    act: Answer | Callable[[Answer], Answer]
+    times: int = 1_000_000
+    after: int = 0
+
+    def takes(self, asked: Asked) -> bool:
+        """Whether this request is one of them; it is counted."""
+        if not self.times or not re.search(self.at, f"{asked.method} {asked.path}"):
+            return False
+        if self.after:
+            self.after -= 1
+            return False
+        self.times -= 1
+        return True
+
+
+def standing_before(uri: str, *faults: Fault) -> Respond:
+    """The answers of the server at `uri`, with these faults."""
+    mutex = threading.Lock()
+
+    def respond(asked: Asked) -> Answer:
+        with mutex:
+            fault = next((each for each in faults if each.takes(asked)), None)
+        if fault is None:
+            return _forwarded(uri, asked)
+        return fault.act if isinstance(fault.act, Answer) else fault.act(_forwarded(uri, asked))
+
+    return respond
+
+
+def _forwarded(uri: str, asked: Asked) -> Answer:
+    kept = ("accept", "authorization", "content-type")
+    answer = requests.request(
+        asked.method,
+        f"{uri}{asked.target}",
+        data=asked.body,
+        headers={name: asked.headers[name] for name in kept if name in asked.headers},
+        timeout=60,
+    )
+    content_type = answer.headers.get("Content-Type", "application/octet-stream")
+    return Answer(status=answer.status_code, body=answer.content, headers={"Content-Type": content_type})
 
 
 RUN_ID = "0123456789abcdef0123456789abcdef"
