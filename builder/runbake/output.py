@@ -7,6 +7,7 @@ is written into: a rename would destroy it, and root can do that to /dev/null.
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,6 +75,23 @@ def beside(path: Path) -> Iterator[Path]:
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def directory_beside(path: Path) -> Iterator[Path]:
+    """A new directory beside `path`, to fill; it is renamed to `path` when the block ends well, else removed.
+
+    Raises:
+        OSError: something is there by then, other than an empty directory.
+    """
+    target = path.resolve()
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        partial.replace(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def forget(path: Path) -> None:

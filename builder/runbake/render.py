@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
@@ -11,34 +12,64 @@ import jinja2
 
 from runbake.errors import ConfigError
 from runbake.image import FileEntry
+from runbake.output import directory_beside
 from runbake.release import Doors, Plan
 from runbake.release.assemble import runtime_of
 from runbake.release.trees import provenance_of_platform, trees_of
+from runbake.store import disk_full_is_named
 
 TEMPLATE = "Dockerfile.j2"
+_HINT = "name a new directory"
 
 
 def write_context(plan: Plan, directory: Path, doors: Doors) -> None:
     """Write a Dockerfile and one tree for each layer, in the image's order.
 
+    The context has its name when it is whole; what fails half-way leaves nothing.
+
     Raises:
-        ConfigError: the directory exists and is not empty.
+        ConfigError: the directory is not empty, or cannot be written.
+        DiskFull: the device is full.
     """
-    if directory.exists() and any(directory.iterdir()):
-        raise ConfigError(f"{directory} is not empty", hint="name a new directory")
+    check_directory(directory)
     platform = plan.platforms[0]
-    with doors.story.step("render") as step, doors.store.scratch() as scratch:
+    with (
+        doors.story.step("render") as step,
+        doors.store.scratch() as scratch,
+        _named(directory),
+        directory_beside(directory) as context,
+    ):
         trees = trees_of(plan, platform, doors, scratch)
         for tree in trees:
-            _write_tree(directory / "layers" / tree.name, tree.make())
+            _write_tree(context / "layers" / tree.name, tree.make())
         text = dockerfile(
             base=f"{plan.request.base.repository}@{platform.base.digest}",
             layers=[tree.name for tree in trees],
             runtime=runtime_of(platform.base),
             labels=provenance_of_platform(plan, platform).labels,
         )
-        (directory / "Dockerfile").write_text(text, encoding="utf-8")
+        (context / "Dockerfile").write_text(text, encoding="utf-8")
         step.say(f"{len(trees)} layers in {directory}")
+
+
+def check_directory(directory: Path) -> None:
+    """Fail where no context can be written, before there is one.
+
+    Raises:
+        ConfigError: it is not empty, or no directory.
+    """
+    with _named(directory):
+        if directory.exists() and any(directory.iterdir()):
+            raise ConfigError(f"{directory} is not empty", hint=_HINT)
+
+
+@contextmanager
+def _named(directory: Path) -> Iterator[None]:
+    try:
+        with disk_full_is_named(directory, hint="free some space, or name another directory"):
+            yield
+    except OSError as error:
+        raise ConfigError(f"cannot write {directory}: {error.strerror or error}", hint=_HINT) from error
 
 
 def dockerfile(

@@ -45,7 +45,7 @@ ALLOWED: dict[str, set[str]] = {
         "store",
         "tracking",
     },
-    "render": {"errors", "image", "output", "release"},
+    "render": {"errors", "image", "output", "release", "store"},
     "report": {"errors", "output", "release"},
     "trace": {"errors", "image", "provenance", "tracking"},
 }

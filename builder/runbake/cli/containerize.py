@@ -23,7 +23,7 @@ from runbake.cli.story import TerminalStory
 from runbake.errors import ConfigError, RunbakeError
 from runbake.registry import ImageRef, check_tag
 from runbake.release import Doors, Release, Request, carry_out, check_outputs, planned, prove_reference
-from runbake.render import write_context
+from runbake.render import check_directory, write_context
 from runbake.report import failed, finished, forget_report, write_report
 from runbake.tracking import ByExperiment, RunRef
 
@@ -281,6 +281,7 @@ def render(directory: Path, **options: Any) -> None:
     request = _request({**options, "output": (directory,)})
     if len(request.platforms) > 1:
         raise click.UsageError("a Docker context is for one --platform")
+    check_directory(directory)
     doors = _doors(options)
     with planned(request, doors) as plan:
         write_context(plan, directory, doors)
