@@ -12,13 +12,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from runbake_serving.errors import DeadlinePassed, ModelFailed, RequestError, ValuesRefused
+from runbake_serving.errors import DeadlinePassed, InvalidRequest, ModelFailed, RequestError, ValuesRefused
 from runbake_serving.joining import joined, key_of, rows_of, split
 from runbake_serving.log import LOGGER, cause_of
 from runbake_serving.model import Checked, Model, Question
@@ -34,6 +34,8 @@ _TRIALS = 64
 """One of so many that may be short is tried on the event loop, to see what it takes there."""
 _SWEEPS = 10
 """Waiting questions are looked at so many times within a deadline."""
+
+_STAYS: Mapping[str, Any] = {}
 
 Observer = Callable[[int, int, float], None]
 """Told of each call of the model: requests, rows, seconds."""
@@ -58,6 +60,14 @@ class _Asked:
     key: Hashable | None
     give_up_at: float
     answer: asyncio.Future[Any]
+    caller: Mapping[str, Any]
+
+    @property
+    def wanted(self) -> bool:
+        """Somebody still waits for the answer."""
+        if self.caller.get("gone") and not self.answer.done():
+            self.answer.set_result(_Raised(InvalidRequest("the caller left before the answer")))
+        return not self.answer.done()
 
 
 @dataclass(slots=True, eq=False)
@@ -151,15 +161,24 @@ class Predictor:
         checked = await self.aside(lambda: self.model.checked(question), request_id)
         return await self.ask(checked, request_id)
 
-    async def ask(self, checked: Checked, request_id: str, *, size_bytes: int = 0) -> Any:
+    async def ask(
+        self,
+        checked: Checked,
+        request_id: str,
+        *,
+        size_bytes: int = 0,
+        caller: Mapping[str, Any] = _STAYS,
+    ) -> Any:
         """The model's answer to what was checked; `size_bytes` is the size of the body it came in.
+
+        Where `caller` has `gone` by the time it would begin, the work is dropped.
 
         Raises:
             ValuesRefused: the model does not take these values.
             ModelFailed: the model raised; the cause is logged under `request_id`.
             DeadlinePassed: there was no answer in time.
         """
-        asked = self._asked(checked, size_bytes)
+        asked = self._asked(checked, size_bytes, caller)
         self._waiting.append(asked)
         self._count(asked, 1)
         self._wake()
@@ -168,7 +187,7 @@ class Predictor:
             raise answerable(outcome.error, self.model, request_id) from outcome.error
         return outcome
 
-    def _asked(self, checked: Checked, size_bytes: int) -> _Asked:
+    def _asked(self, checked: Checked, size_bytes: int, caller: Mapping[str, Any]) -> _Asked:
         loop = asyncio.get_running_loop()
         patience_s = self.limits.deadline_s
         return _Asked(
@@ -178,6 +197,7 @@ class Predictor:
             key=key_of(checked.data, checked.params) if self._joins else None,
             give_up_at=loop.time() + patience_s if patience_s else float("inf"),
             answer=loop.create_future(),
+            caller=caller,
         )
 
     def _count(self, asked: _Asked, sign: int) -> None:
@@ -232,8 +252,8 @@ class Predictor:
         here_s = self._pace_on_loop.expected_s(call.rows)
         if here_s is not None and here_s <= _SHORT_S:
             return True
-        there_s = self._pace.expected_s(call.rows)
-        if min(here_s or _MAYBE_SHORT_S, there_s or float("inf")) > _MAYBE_SHORT_S:
+        known_s = [seconds for seconds in (here_s, self._pace.expected_s(call.rows)) if seconds is not None]
+        if not known_s or min(known_s) > _MAYBE_SHORT_S:
             return False
         self._untried = (self._untried + 1) % _TRIALS
         return self._untried == 1
@@ -252,7 +272,7 @@ class Predictor:
                     rows + one.rows <= self.limits.join_rows
                     and size_bytes + one.size_bytes <= self.limits.join_bytes
                 )
-                if one.answer.done():
+                if not one.wanted:
                     self._count(one, -1)
                 elif fits and one.key == first.key:
                     several.append(one)
@@ -270,7 +290,7 @@ class Predictor:
     def _first(self) -> _Asked | None:
         while self._waiting:
             one = self._waiting.popleft()
-            if not one.answer.done():
+            if one.wanted:
                 return one
             self._count(one, -1)
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,13 +69,14 @@ class Service:
         self.gate.enter()
         try:
             body = await self._body_of(request, held)
-            request_id = request.scope["state"]["request_id"]
+            caller = request.scope["state"]
+            request_id = caller["request_id"]
             if unpack is None:
-                return await self._answer(body, len(body), request_id, read, write)
+                return await self._answer(body, len(body), caller, read, write)
             unpacked = await self.predictor.aside(lambda: unpack(body), request_id)
             if unpacked.size_bytes > held.size_bytes:
                 held.grow(unpacked.size_bytes - held.size_bytes)
-            return await self._answer(unpacked.data, unpacked.size_bytes, request_id, read, write)
+            return await self._answer(unpacked.data, unpacked.size_bytes, caller, read, write)
         finally:
             self.gate.leave(held.size_bytes)
 
@@ -83,16 +84,19 @@ class Service:
         self,
         body: Any,
         size_bytes: int,
-        request_id: str,
+        caller: Mapping[str, Any],
         read: Callable[[Any], Question],
         write: Callable[[Any], bytes],
     ) -> bytes:
         predictor, checked_of = self.predictor, self.model.checked
+        request_id = caller["request_id"]
         if size_bytes <= _INLINE_BYTES:
-            predictions = await predictor.ask(checked_of(read(body)), request_id, size_bytes=size_bytes)
+            predictions = await predictor.ask(
+                checked_of(read(body)), request_id, size_bytes=size_bytes, caller=caller
+            )
             return write(predictions)
         checked = await predictor.aside(lambda: checked_of(read(body)), request_id)
-        predictions = await predictor.ask(checked, request_id, size_bytes=size_bytes)
+        predictions = await predictor.ask(checked, request_id, size_bytes=size_bytes, caller=caller)
         # As many answers as rows were asked for: the request's size tells the answer's well enough.
         return await predictor.aside(lambda: write(predictions), request_id)
 

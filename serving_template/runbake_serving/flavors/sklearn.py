@@ -1,7 +1,8 @@
 """scikit-learn: estimators from skops, cloudpickle and pickle files, without MLflow.
 
-Rules. Rows may be joined where every part of the estimator is scikit-learn's own: those predict row by row. A
-part from elsewhere, or a FunctionTransformer with its caller's function, may look at all rows at once.
+Rules. Rows may be joined where every part of the estimator is scikit-learn's own: those predict row by row,
+but for a few that stop by a sum over all rows, or draw at random. A part from elsewhere, or a
+FunctionTransformer with its caller's function, may look at all rows at once.
 
 An array is enough where in addition nothing in the estimator looks at column names: no ColumnTransformer, no
 output set to pandas or polars, the signature's columns all required, of one number type, and in the order
@@ -38,6 +39,9 @@ PREDICTIONS = ("predict", "predict_proba", "predict_log_proba", "predict_joint_l
 _NUMBERS = (Scalar.DOUBLE, Scalar.FLOAT, Scalar.LONG, Scalar.INTEGER)
 _LOOKS_AT_NAMES = frozenset({"ColumnTransformer", "TransformedTargetRegressor"})
 _RUNS_FOREIGN_CODE = frozenset({"FunctionTransformer"})
+_LOOKS_ACROSS_ROWS = frozenset(
+    {"NMF", "MiniBatchNMF", "DummyClassifier", "IterativeImputer", "LatentDirichletAllocation"}
+)
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 _VALUES = (type(None), str, bytes, bool, int, float, list, dict, np.generic, np.ndarray)
 """What a cell of a table may hold."""
@@ -65,7 +69,7 @@ def rules_of(estimator: Any, signature: Signature, *, always_dataframe: bool = F
     own = all(_is_own(part) for part in parts)
     array = own and not always_dataframe and not any(_needs_names(part) for part in parts)
     return Rules(
-        rows_may_be_joined=own,
+        rows_may_be_joined=own and not any(type(part).__name__ in _LOOKS_ACROSS_ROWS for part in parts),
         array_dtype=_one_dtype(estimator, signature) if array else None,
         tolerance=TOLERANCE,
         refusals=(ValueError, TypeError, OverflowError),
