@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 import requests
+
+from lab.state import LAB_DIRECTORY
 
 _LOG_TAIL_BYTES = 4000
 _STOP_DEADLINE_S = 10.0
@@ -59,6 +64,10 @@ def running_mlflow(
     chosen_port = port or _free_port()
     uri = f"http://127.0.0.1:{chosen_port}"
     log = directory / "server.log"
+    database = directory / "mlflow.db"
+    template = _template(python) if backend == "sqlite" and not database.exists() else None
+    if template is not None and template.exists():
+        shutil.copyfile(template, database)
     command = _command(directory, chosen_port, python or Path(sys.executable), backend, basic_auth)
     with log.open("ab") as log_file:
         process = subprocess.Popen(
@@ -72,9 +81,24 @@ def running_mlflow(
         )
     try:
         _wait_until_healthy(uri, process, log, deadline_s)
+        if template is not None and not template.exists():
+            _keep_template(database, template)
         yield uri
     finally:
         _stop(process)
+
+
+def _template(python: Path | None) -> Path | None:
+    """Where an empty database of this environment's MLflow is kept: its migrations take many seconds."""
+    return None if python is not None else LAB_DIRECTORY / f"mlflow-{version('mlflow')}.db"
+
+
+def _keep_template(database: Path, template: Path) -> None:
+    template.parent.mkdir(parents=True, exist_ok=True)
+    partial = template.with_name(f"{template.name}.{os.getpid()}")
+    with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(partial)) as copy:
+        source.backup(copy)
+    partial.replace(template)
 
 
 def _command(directory: Path, port: int, python: Path, backend: str, auth: BasicAuth | None) -> list[str]:
