@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from lab.mlflow_server import running_mlflow
 from lab.registry_server import running_registry
+
+# No test is timed: a busy machine is no defect, and neither is a slow generator of examples.
+settings.register_profile("runbake", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("runbake")
 
 
 @pytest.fixture(scope="session")
