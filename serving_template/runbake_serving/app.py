@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -22,6 +23,7 @@ from runbake_serving.provenance import Provenance
 from runbake_serving.refusals import bug_answer, refusal_of
 from runbake_serving.routes.health import add_health
 from runbake_serving.routes.label_file import add_label_file
+from runbake_serving.routes.metrics import add_metrics
 from runbake_serving.routes.scoring import add_scoring
 from runbake_serving.service import Service
 from runbake_serving.settings import Settings
@@ -47,7 +49,9 @@ def create_app(settings: Settings, model: Model, provenance: Provenance | None) 
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        fresh = asyncio.create_task(metrics.keep_fresh())
         yield
+        fresh.cancel()
         service.predictor.close()
 
     app = Application(
@@ -57,6 +61,7 @@ def create_app(settings: Settings, model: Model, provenance: Provenance | None) 
     add_scoring(app, service)
     if settings.page and provenance is not None:
         add_label_file(app, provenance)
+    metrics = add_metrics(app, service)
     _put_in_front(app, service)
     return app
 

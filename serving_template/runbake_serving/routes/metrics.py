@@ -1,0 +1,69 @@
+"""Figures for Prometheus."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.routing import APIRoute
+
+from runbake_serving.contract import VERSION
+from runbake_serving.metrics.exposition import OPENMETRICS, TEXT, Labels, text_of, wants_openmetrics
+from runbake_serving.metrics.metrics import Metrics
+from runbake_serving.service import Service
+
+_LABEL_LIMIT = 200
+
+
+def add_metrics(app: FastAPI, service: Service) -> Metrics:
+    """Add /metrics, and count from now on; to be added last, since it counts by the routes there are."""
+
+    async def metrics(request: Request) -> Response:
+        """Figures of all workers, as Prometheus reads them."""
+        openmetrics = wants_openmetrics(request.headers.get("accept", ""))
+        body = text_of(counted.families(), openmetrics=openmetrics)
+        return Response(body, headers={"content-type": OPENMETRICS if openmetrics else TEXT})
+
+    app.get("/metrics")(metrics)
+    counted = Metrics(
+        (route.path for route in app.routes if isinstance(route, APIRoute)),
+        info_of(service),
+        lambda: (
+            service.gate.requests,
+            service.predictor.depth.requests,
+            service.predictor.depth.rows,
+            service.gate.size_bytes,
+        ),
+    )
+    service.observers.append(counted.observe_request)
+    service.predictor.observers.append(counted.observe_call)
+    return counted
+
+
+def info_of(service: Service) -> Labels:
+    """The labels of the model's information, cut to a length that a database of metrics can bear."""
+    document: dict[str, Any] = {}
+    if service.provenance is not None:
+        with suppress(ValueError):
+            document = json.loads(service.provenance.body)
+    headers = dict(service.provenance.headers) if service.provenance is not None else {}
+    run, model = (
+        part if isinstance(part, dict) else {} for part in (document.get("run"), document.get("model"))
+    )
+    values = {
+        "run_id": run.get("id"),
+        "model": model.get("registeredName") or model.get("name"),
+        "version": model.get("registeredVersion"),
+        "flavor": model.get("flavor"),
+        **{
+            name.removeprefix("X-Runbake-").replace("-", "_").lower(): value
+            for name, value in headers.items()
+            if name.endswith("-Digest")
+        },
+        "runtime": VERSION,
+    }
+    return tuple(
+        (name, str(value)[:_LABEL_LIMIT] if value is not None else "") for name, value in values.items()
+    )
