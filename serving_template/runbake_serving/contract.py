@@ -16,6 +16,7 @@ RUNTIME_REQUIREMENTS: Final = (
     "numpy>=1.26",
     "orjson>=3.10",
     "pandas>=2.2",
+    "pyarrow>=15",
     "PyYAML>=6",
 )
 """What the serving runtime itself needs, beside the model's requirements."""
@@ -74,10 +75,15 @@ ENV_JOIN_ROWS: Final = "RUNBAKE_JOIN_ROWS"
 """Rows of several requests that are predicted in one call at most; 1 joins none."""
 ENV_KEEP_ALIVE_S: Final = "RUNBAKE_KEEP_ALIVE_S"
 """Seconds that an idle connection is kept open."""
+ENV_PROBE: Final = "RUNBAKE_PROBE"
+"""Path of a Unix socket beside host and port, which others may share: here this very server answers."""
 ENV_QUEUE: Final = "RUNBAKE_QUEUE"
 """Requests that one worker holds at the same time; more are answered 503."""
 ENV_QUEUE_BYTES: Final = "RUNBAKE_QUEUE_BYTES"
 """Bytes of bodies that one worker holds at the same time; more are answered 503."""
+
+ENV_REUSE_PORT: Final = "RUNBAKE_REUSE_PORT"
+"""`on` lets another server of the same user have the same port, so that one can take over from the other."""
 
 SETTINGS: Final = (
     ENV_BODY_LIMIT,
@@ -93,9 +99,11 @@ SETTINGS: Final = (
     ENV_MODEL_ROOT,
     ENV_PAGE,
     ENV_PORT,
+    ENV_PROBE,
     ENV_PROVENANCE,
     ENV_QUEUE,
     ENV_QUEUE_BYTES,
+    ENV_REUSE_PORT,
     ENV_THREADS,
     ENV_UDS,
     ENV_WORKERS,

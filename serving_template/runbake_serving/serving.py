@@ -21,7 +21,7 @@ def serve(settings: Settings, *, cpus: float, now_s: Callable[[], float], starte
         StartError: address, label file or model cannot be used.
     """
     sockets = bound_sockets(settings)
-    inode = settings.uds.stat().st_ino if settings.uds else None
+    paths = [(path, path.stat().st_ino) for path in (settings.uds, settings.probe) if path]
     try:
         provenance = read_provenance(settings.provenance_file)
         model = load_model(settings.model_root, always_dataframe=settings.always_dataframe)
@@ -42,5 +42,5 @@ def serve(settings: Settings, *, cpus: float, now_s: Callable[[], float], starte
             work=work, sockets=sockets, workers=workers, grace_s=settings.grace_s, now_s=now_s
         ).run()
     finally:
-        if settings.uds:
-            remove_socket(settings.uds, inode=inode)
+        for path, inode in paths:
+            remove_socket(path, inode=inode)

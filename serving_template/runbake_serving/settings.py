@@ -26,6 +26,8 @@ class Settings:
     """Everything that can be set; a default stands where the environment says nothing.
 
     Attributes:
+        probe: a Unix socket of this server's own, beside `host` and `port`.
+        reuse_port: True shares the port with other servers of this user that do too.
         workers: worker processes; None lets the CPU quota and the flavor decide.
         grace_s: seconds that requests in flight get after SIGTERM.
         body_limit_bytes: a larger body is answered 413.
@@ -44,6 +46,8 @@ class Settings:
     host: str = "0.0.0.0"  # noqa: S104 - inside a container; RUNBAKE_HOST narrows it
     port: int = contract.PORT
     uds: Path | None = None
+    probe: Path | None = None
+    reuse_port: bool = False
     workers: int | None = None
     threads: int = 1
     grace_s: int = 25  # Kubernetes kills after 30 s unless told otherwise
@@ -78,6 +82,8 @@ def settings_of(environ: Mapping[str, str]) -> Settings:
         host=given.get(contract.ENV_HOST) or default.host,
         port=reader.whole(contract.ENV_PORT, default.port, 0, 65_535),
         uds=Path(given[contract.ENV_UDS]) if given.get(contract.ENV_UDS) else None,
+        probe=Path(given[contract.ENV_PROBE]) if given.get(contract.ENV_PROBE) else None,
+        reuse_port=reader.word(contract.ENV_REUSE_PORT, ("off", "on")) == "on",
         workers=reader.whole(contract.ENV_WORKERS, 0, 1, 256) or None,
         threads=reader.whole(contract.ENV_THREADS, default.threads, 1, 256),
         grace_s=reader.whole(contract.ENV_GRACE_S, default.grace_s, 0, 86_400),

@@ -14,14 +14,14 @@ import signal
 import socket
 import stat
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
 from runbake_serving.errors import StartError
-from runbake_serving.log import LOGGER
+from runbake_serving.log import LOGGER, cause_of
 from runbake_serving.settings import Settings
 
 MOST_CRASHES = 5
@@ -31,6 +31,8 @@ CRASHED = 70
 """Exit status of a process that gave up."""
 OVERRAN = 71
 """Exit status after SIGTERM where requests were cut off, because the grace time was over."""
+NOT_READY = 72
+"""Exit status where the model fails at its own example: another worker would fail likewise."""
 
 _STOPPING = frozenset({signal.SIGTERM, signal.SIGINT})
 _WATCHED = frozenset({*_STOPPING, signal.SIGCHLD, signal.SIGALRM})
@@ -49,22 +51,42 @@ def bound_sockets(settings: Settings) -> tuple[socket.socket, ...]:
     Raises:
         StartError: the address is taken, or not ours.
     """
+    with ExitStack() as undone:
+        bound = []
+        if not settings.uds:
+            with _named(f"{settings.host}:{settings.port}"):
+                tcp = _tcp_socket(settings.host, settings.port, shared=settings.reuse_port)
+                bound.append(undone.enter_context(tcp))
+        for path in (settings.uds, settings.probe):
+            if path:
+                with _named(str(path)):
+                    bound.append(undone.enter_context(_unix_socket(path)))
+        undone.pop_all()
+    return tuple(bound)
+
+
+@contextmanager
+def _named(where: str) -> Iterator[None]:
     try:
-        return (_unix_socket(settings.uds) if settings.uds else _tcp_socket(settings.host, settings.port),)
+        yield
     except (OSError, OverflowError) as error:
-        where = str(settings.uds) if settings.uds else f"{settings.host}:{settings.port}"
         raise StartError(
             f"cannot serve on {where}: {error}", hint="set RUNBAKE_HOST, RUNBAKE_PORT or RUNBAKE_UDS"
         ) from error
 
 
-def _tcp_socket(host: str, port: int) -> socket.socket:
+def _tcp_socket(host: str, port: int, *, shared: bool) -> socket.socket:
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
-    listener = socket.socket(family, kind, protocol)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(address)
+    with ExitStack() as undone:
+        listener = undone.enter_context(socket.socket(family, kind, protocol))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            # Not as a rule: two models that were given one port by mistake would answer in turns.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind(address)
+        undone.pop_all()
     return listener
 
 
@@ -73,10 +95,12 @@ def _unix_socket(path: Path) -> socket.socket:
         if _is_bound(path):
             raise OSError(errno.EADDRINUSE, "another server has this socket")
         path.unlink()  # left behind by a process that was killed
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(path))
-    # Who may reach it is decided by the directory; the caller is another user than ours as a rule.
-    path.chmod(0o666)
+    with ExitStack() as undone:
+        listener = undone.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        listener.bind(str(path))
+        # Who may reach it is decided by the directory; the caller is another user than ours as a rule.
+        path.chmod(0o666)
+        undone.pop_all()
     return listener
 
 
@@ -132,8 +156,7 @@ class Supervisor:
         gc.freeze()
         for _ in range(self.workers):
             self._start_worker()
-        stopped = self._watch()
-        return self._drain(0 if stopped else CRASHED)
+        return self._drain(self._watch())
 
     def _start_worker(self) -> None:
         child = os.fork()
@@ -146,23 +169,27 @@ class Supervisor:
         try:
             os.close(self._lifeline[1])
             status = self.work(self.sockets, self._lifeline[0])
+        except BaseException as error:  # noqa: BLE001 -- the process ends here, and nobody else would tell why
+            LOGGER.error("worker failed", extra={"fields": cause_of(error)})
         finally:
             # Neither the parent's cleanup nor a prediction that outlived its grace time may hold us here.
             os._exit(status)
 
-    def _watch(self) -> bool:
-        """Replace dead workers until a signal says stop (True) or they die too often (False)."""
+    def _watch(self) -> int:
+        """Replace dead workers until a signal says stop (0), they die too often, or one cannot get ready."""
         while True:
             if signal.sigwait(_WATCHED) in _STOPPING:
-                return True
+                return 0
             for child, status in self._buried():
+                if status == NOT_READY:
+                    return NOT_READY
                 LOGGER.error("worker died", extra={"fields": {"worker": child, "status": status}})
                 self._crashes.append(self.now_s())
                 if self._crashes_too_often():
                     LOGGER.error("workers keep dying: giving up")
-                    return False
+                    return CRASHED
                 if self._told_to_stop_within(_pause_s(len(self._crashes))):
-                    return True
+                    return 0
                 self._start_worker()
 
     @staticmethod
@@ -192,7 +219,7 @@ class Supervisor:
         while self._children:
             ended = self._buried()
             for _, code in ended:
-                status = status or (code if code in (0, OVERRAN) else CRASHED)
+                status = status or (code if code in (0, OVERRAN, NOT_READY) else CRASHED)
             if self._children and not ended and signal.sigwait(_WATCHED) == signal.SIGALRM:
                 LOGGER.error("grace time is over: workers are killed")
                 self._tell(signal.SIGKILL)
