@@ -21,10 +21,12 @@ class Row:
     reached: bool | None
 
 
-def markdown(rows: Sequence[Row], *, head: str, notes: Sequence[str]) -> str:
+def markdown(
+    rows: Sequence[Row], *, head: str, notes: Sequence[str], title: str = "`runbake containerize` in figures"
+) -> str:
     """The table under its head, then the notes."""
     lines = [
-        "# `runbake containerize` in figures",
+        f"# {title}",
         "",
         head,
         "",

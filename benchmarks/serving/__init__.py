@@ -1,0 +1,1 @@
+"""An image's server beside other servers: requests per second, latency, start, memory, overload."""

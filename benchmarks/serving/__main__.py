@@ -1,0 +1,84 @@
+"""Measure, print the table, and write it: `python -m benchmarks.serving [--quick] [--only CASE]…`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from benchmarks.containerize.parts import commit, fresh_checkout
+from benchmarks.containerize.table import Row, machine, markdown
+from benchmarks.serving import throughput
+from benchmarks.serving.bench import FULL, QUICK, Bench
+from benchmarks.serving.wrk import ensure_wrk
+
+RESULTS = Path(__file__).with_name("results.md")
+
+CASES: dict[str, Callable[[Bench], list[Row]]] = {
+    "float": throughput.floats,
+    "text": throughput.text,
+    "mixed": throughput.mixed,
+}
+
+NOTES = ()
+
+
+def main() -> int:
+    """Command line; 1 when a limit of a full measurement is not reached."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="short runs, one repeat, nothing written: a smoke test"
+    )
+    parser.add_argument("--only", action="append", choices=list(CASES), help="these cases, nothing written")
+    parser.add_argument("--cache", type=Path, help="where the environments are kept  [default: the user's cache]")
+    parser.add_argument("--runtime", type=Path, help="directory of another runbake_serving, nothing written")
+    arguments = parser.parse_args()
+    whole = not (arguments.quick or arguments.only or arguments.runtime)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="runbake-benchmark-") as name:
+        work = Path(name)
+        work.chmod(0o755)
+        bench = Bench(
+            cache=arguments.cache or user_cache_path("runbake") / "benchmarks",
+            work=work,
+            runtime=arguments.runtime or fresh_checkout(work / "checkout") / "serving_template",
+            sizes=QUICK if arguments.quick else FULL,
+        )
+        ensure_wrk(work)
+        rows = _measured(arguments.only or list(CASES), bench)
+    text = markdown(rows, title="serving", head=_head(bench, time.monotonic() - started), notes=NOTES)
+    print(text)
+    if whole:
+        RESULTS.write_text(text, encoding="utf-8")
+    return int(not arguments.quick and any(row.reached is False for row in rows))
+
+
+def _head(bench: Bench, seconds: float) -> str:
+    load = " ".join(f"{one:.1f}" for one in os.getloadavg())
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit()}, `{' '.join(['python -m benchmarks.serving', *sys.argv[1:]])}`, {machine()}."
+        f"Load average at the end: {load}."
+    )
+
+
+def _measured(chosen: list[str], bench: Bench) -> list[Row]:
+    rows: list[Row] = []
+    for name in chosen:
+        started = time.monotonic()
+        found = CASES[name](bench)
+        for row in found:
+            print(f"{name}: {row.what}: {row.ours} | {row.peer} | {row.found}", file=sys.stderr)
+        print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr)
+        rows += found
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(main())
