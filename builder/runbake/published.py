@@ -41,7 +41,6 @@ class Published:
     digest: Digest
     platform: str
     labels: dict[str, str]
-    entrypoint: tuple[str, ...]
     body: bytes
     label_file: dict[str, Any]
 
@@ -78,7 +77,6 @@ def _read(ref: ImageRef, top: Manifest, registry: Registry, platform: str) -> Pu
         digest=manifest.digest,
         platform=f"{config['os']}/{config['architecture']}",
         labels=labels,
-        entrypoint=tuple(config["config"].get("Entrypoint") or ()),
         body=body,
         label_file=parse_label_file(body),
     )

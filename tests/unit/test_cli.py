@@ -13,7 +13,7 @@ from rich.console import Console
 
 from lab.exit_codes import README, with_table
 from runbake.cli import cli, report_end, report_error
-from runbake.cli.context import Settings
+from runbake.cli.context import Settings, insecure_registry_option, open_registries
 from runbake.cli.story import TerminalStory
 from runbake.crew import Stopped
 from runbake.errors import ConfigError, InvalidReference, NotPromoted, RunbakeError
@@ -196,6 +196,30 @@ def test_errors_cannot_forge_lines_or_colours() -> None:
     assert text.startswith("error: [red]bad[/] line\n  break")
     assert "\x1b" not in text
     assert text.splitlines()[-1] == "try:   try this"
+
+
+@pytest.mark.parametrize(
+    ("given", "environment"),
+    [
+        (("--insecure-registry", "h.x:5000"), {}),
+        ((), {"RUNBAKE_INSECURE_REGISTRIES": "h.x:5000 other.x"}),
+    ],
+)
+def test_plain_http_is_spoken_where_it_was_asked_for(
+    given: tuple[str, ...], environment: dict[str, str]
+) -> None:
+    """A registry named by flag or environment is spoken to without TLS; another host is not."""
+
+    @click.command()
+    @insecure_registry_option
+    def probe() -> None:
+        registries = open_registries()
+        for host in ("h.x:5000", "secure.x"):
+            click.echo(registries(host)._transport.absolute("/v2/"))
+
+    obj = Settings(environment={}, console=Console(stderr=True))
+    result = CliRunner(env=environment).invoke(probe, given, obj=obj)
+    assert result.output.split() == ["http://h.x:5000/v2/", "https://secure.x/v2/"]
 
 
 def test_what_was_done_stands_between_error_and_try() -> None:

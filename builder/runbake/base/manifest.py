@@ -9,19 +9,7 @@ from typing import Any
 
 from runbake.errors import BaseImageError
 from runbake.image.blob import Descriptor, Digest
-
-INDEX_TYPES = frozenset(
-    {
-        "application/vnd.oci.image.index.v1+json",
-        "application/vnd.docker.distribution.manifest.list.v2+json",
-    }
-)
-MANIFEST_TYPES = frozenset(
-    {
-        "application/vnd.oci.image.manifest.v1+json",
-        "application/vnd.docker.distribution.manifest.v2+json",
-    }
-)
+from runbake.image.manifest import MANIFEST_TYPES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,6 @@ from pathlib import Path
 from runbake.base.base import Base, BaseLayer, PythonFacts, env_of
 from runbake.base.facts import facts_of
 from runbake.base.manifest import (
-    INDEX_TYPES,
-    MANIFEST_TYPES,
     diff_ids_of,
     listed,
     parts_of_manifest,
@@ -26,6 +24,7 @@ from runbake.base.reader import BaseReader, FetchedManifest
 from runbake.base.unpack import apply_layer
 from runbake.errors import BaseImageError, BasePlatformMissing, DiskFull
 from runbake.image.blob import Digest
+from runbake.image.manifest import INDEX_TYPES, MANIFEST_TYPES
 from runbake.scratch import scratch_directory
 
 _FACTS_RULES = 1

@@ -12,6 +12,8 @@ import click
 from runbake.cli.context import (
     cache_limit_option,
     cache_option,
+    insecure_registry_option,
+    local_artifacts_option,
     open_doors,
     open_prover,
     open_registries,
@@ -91,6 +93,8 @@ _how = _chain(
     cache_option,
     cache_limit_option,
     tracking_option,
+    local_artifacts_option,
+    insecure_registry_option,
 )
 
 
@@ -170,6 +174,7 @@ def _doors(options: dict[str, Any]) -> Doors:
         options["tracking_uri"],
         options["cache"],
         cache_limit_gb=options["cache_limit"],
+        local_artifacts=options["local_artifacts"],
         promote_tag=options["promote_tag"],
     )
 
@@ -257,6 +262,7 @@ def _created(epoch: int | None) -> str:
 @click.command("prove", epilog="Example: runbake prove localhost:5000/fraud@sha256:0123456789abcdef…")
 @click.argument("ref")
 @cache_option
+@insecure_registry_option
 def prove_command(ref: str, cache: Path) -> None:
     """Prove the image REF on this machine's engine, now.
 

@@ -23,6 +23,7 @@ from runbake.store import LIMIT_BYTES, Store
 from runbake.tracking import Tracking
 
 _GIGABYTE = 10**9
+_INSECURE = "runbake.insecure_registries"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +81,32 @@ def cache_limit_option(command: Callable[..., object]) -> Callable[..., object]:
     )(command)
 
 
+def local_artifacts_option(command: Callable[..., object]) -> Callable[..., object]:
+    """Add `--local-artifacts`."""
+    return click.option(
+        "--local-artifacts",
+        envvar="RUNBAKE_LOCAL_ARTIFACTS",
+        show_envvar=True,
+        is_flag=True,
+        help="Let an MLflow server over HTTP name directories of this machine, and read them.",
+    )(command)
+
+
+def insecure_registry_option(command: Callable[..., object]) -> Callable[..., object]:
+    """Add `--insecure-registry`, which `open_registries` asks for."""
+    return click.option(
+        "--insecure-registry",
+        "insecure_registries",
+        envvar="RUNBAKE_INSECURE_REGISTRIES",
+        show_envvar=True,
+        multiple=True,
+        metavar="HOST[:PORT]",
+        expose_value=False,
+        callback=lambda context, _option, hosts: context.meta.update({_INSECURE: hosts}),
+        help="Speak plain http to this registry; repeat for more. Loopback hosts need no flag.",
+    )(command)
+
+
 def promote_tag_option(command: Callable[..., object]) -> Callable[..., object]:
     """Add `--promote-tag`."""
     return click.option(
@@ -92,7 +119,9 @@ def promote_tag_option(command: Callable[..., object]) -> Callable[..., object]:
     )(command)
 
 
-def open_tracking(uri: str | None, *, promote_tag: str = "promote=true") -> Tracking:
+def open_tracking(
+    uri: str | None, *, promote_tag: str = "promote=true", local_artifacts: bool = False
+) -> Tracking:
     """The door to MLflow.
 
     Raises:
@@ -103,7 +132,7 @@ def open_tracking(uri: str | None, *, promote_tag: str = "promote=true") -> Trac
     name, _, value = promote_tag.partition("=")
     if not name or not value:
         raise ConfigError(f"--promote-tag wants NAME=VALUE, not {promote_tag!r}")
-    return Tracking(uri, promote_tag=(name, value))
+    return Tracking(uri, promote_tag=(name, value), local_artifacts=local_artifacts)
 
 
 def credential_source() -> CredentialSource:
@@ -115,8 +144,10 @@ def credential_source() -> CredentialSource:
 
 def open_registries() -> Callable[[str], Registry]:
     """One client for each host, made when it is first asked for."""
-    credentials = credential_source()
-    return cache(lambda host: Registry(host, credentials=credentials))
+    credentials, insecure = credential_source(), click.get_current_context().meta.get(_INSECURE, ())
+    return cache(
+        lambda host: Registry(host, credentials=credentials, insecure=True if host in insecure else None)
+    )
 
 
 def open_engine() -> Engine:
@@ -154,12 +185,13 @@ def open_doors(
     cache_dir: Path,
     *,
     cache_limit_gb: float,
-    promote_tag: str = "promote=true",
+    local_artifacts: bool,
+    promote_tag: str,
 ) -> Doors:
     """Every door of a release."""
     environment, machine = settings().environment, platform.uname()
     return Doors(
-        tracking=open_tracking(tracking_uri, promote_tag=promote_tag),
+        tracking=open_tracking(tracking_uri, promote_tag=promote_tag, local_artifacts=local_artifacts),
         registry=open_registries(),
         prover=cache(lambda: open_prover(cache_dir)),
         uv=find_uv(environment),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from runbake.cli.context import engine_auth, open_engine, open_registries, settings
+from runbake.cli.context import engine_auth, insecure_registry_option, open_engine, open_registries, settings
 from runbake.cli.story import TerminalStory
 from runbake.published import read_published
 from runbake.registry import ImageRef
@@ -18,6 +18,7 @@ from runbake.runtime import serve_locally
 )
 @click.option("--name", metavar="NAME", help="The container's name; one of this name is replaced.")
 @click.option("--detach", is_flag=True, help="Leave it running; else it stops with this command.")
+@insecure_registry_option
 def run_command(ref: str, port: int, name: str | None, detach: bool) -> None:
     """Serve the image REF on 127.0.0.1, as in production: read-only and without privileges.
 

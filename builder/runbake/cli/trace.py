@@ -8,7 +8,14 @@ import re
 import click
 from rich.markup import escape
 
-from runbake.cli.context import open_engine, open_registries, open_tracking, settings, tracking_option
+from runbake.cli.context import (
+    insecure_registry_option,
+    open_engine,
+    open_registries,
+    open_tracking,
+    settings,
+    tracking_option,
+)
 from runbake.cli.story import one_line
 from runbake.errors import InvalidReference, TrackingError
 from runbake.published import read_published
@@ -25,6 +32,7 @@ _RUN = re.compile(r"[0-9a-f]{32}")
 @click.argument("ref")
 @click.option("--json", "as_json", is_flag=True, help="Print the chain as JSON.")
 @tracking_option
+@insecure_registry_option
 def trace_command(ref: str, as_json: bool, tracking_uri: str | None) -> None:
     """Follow REF back to its run: an image, a container, the URL of a server, or a run id.
 

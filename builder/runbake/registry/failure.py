@@ -80,7 +80,9 @@ def unreachable(method: str, url: str, error: BaseException, *, sending: bool) -
     host = urlsplit(url).netloc.rpartition("@")[2]
     if (wrong := _certificate_problem(error)) is not None:
         return RegistryUnreachable(f"{method} {redacted_url(url)}: {wrong[0]}", hint=wrong[1])
-    hint = f"is {host} up, and the address right? Plain http is used for loopback hosts only"
+    hint = (
+        f"is {host} up, and the address right? Plain http is used for loopback hosts and --insecure-registry"
+    )
     if sending:
         hint = f"is {host} up? Some registries hang up where the repository does not exist: create it first"
     return RegistryUnreachable(f"{method} {redacted_url(url)}: {_reason(error)}", hint=hint)
@@ -99,7 +101,10 @@ def _certificate_problem(error: BaseException) -> tuple[str, str] | None:
             "point REQUESTS_CA_BUNDLE at a file with the certificate of its authority",
         )
     if "WRONG_VERSION_NUMBER" in text or "wrong version number" in text:
-        return "it does not speak TLS", "runbake speaks plain http to loopback hosts only"
+        return (
+            "it does not speak TLS",
+            "plain http is used for loopback hosts, and with --insecure-registry HOST for others",
+        )
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from runbake.errors import InvalidReference
 from runbake.image.blob import Digest
@@ -73,14 +73,6 @@ class ImageRef:
     def repository(self) -> str:
         """`HOST/NAME`."""
         return f"{self.host}/{self.name}"
-
-    def with_tag(self, tag: str) -> ImageRef:
-        """The same repository under a tag."""
-        return replace(self, tag=tag, digest=None)
-
-    def with_digest(self, digest: Digest) -> ImageRef:
-        """The same repository by digest."""
-        return replace(self, tag="", digest=digest)
 
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""

@@ -36,6 +36,9 @@ OnBytes = Callable[[int], None]
 REGISTERED_MODEL_META = "registered_model_meta"
 """MLflow's own download writes this file into the store; it is no part of the model."""
 
+_OF_THIS_MACHINE = ("", "file", "runs", "models")
+"""Schemes of paths on this machine, and of references, through which MLflow would come to one."""
+
 _PROXY = "/api/2.0/mlflow-artifacts/artifacts"
 _CHUNK_BYTES = 1 << 20
 _DEEPEST = 32
@@ -69,10 +72,16 @@ def store_at(door: Door, uri: str) -> ArtifactStore:
     """The store that this artifact URI names.
 
     Raises:
-        TrackingError: it is on a host that neither is the tracking server nor was allowed; MLflow's
-            credentials would be sent there.
+        TrackingError: it is on another host than the tracking server, and MLflow's credentials would be sent
+            there; or a server names a directory of this machine, which it may not.
     """
     parts = urlsplit(uri)
+    if parts.scheme in _OF_THIS_MACHINE and not door.may_name_paths:
+        raise TrackingError(
+            f"{door.address} says that the artifacts are at {redacted(uri)[:300]!r}, which names no server",
+            hint="let the server proxy its artifacts (mlflow server --serve-artifacts), or pass "
+            "--local-artifacts where it shares this machine's directories",
+        )
     if parts.scheme in ("mlflow-artifacts", "http", "https"):
         return ProxiedStore(door, _proxied_path(door, uri))
     if parts.scheme in ("", "file"):
@@ -133,10 +142,10 @@ def _proxied_path(door: Door, uri: str) -> str:
     """The path below the proxy's root, after checking that the host may be trusted with credentials."""
     parts, server = urlsplit(uri), urlsplit(door.uri)
     host = parts.netloc.rpartition("@")[2]
-    if not door.is_http or (host and host not in (server.netloc.rpartition("@")[2], *door.artifact_hosts)):
+    if not door.is_http or (host and host != server.netloc.rpartition("@")[2]):
         raise TrackingError(
             f"the artifacts are at {redacted(uri)!r}, not at the tracking server {door.address}",
-            hint="MLflow's credentials are sent only to the tracking server and to allowed artifact hosts",
+            hint="MLflow's credentials are sent to the tracking server only",
         )
     path = parts.path
     if parts.scheme != "mlflow-artifacts":

@@ -94,12 +94,12 @@ def one_line(text: str, limit: int = 300) -> str:
 class Door:
     """A tracking server: its address, and the MLflow client once somebody asked for it."""
 
-    def __init__(self, uri: str, *, timeout_s: float, artifact_hosts: tuple[str, ...]) -> None:
+    def __init__(self, uri: str, *, timeout_s: float, local_artifacts: bool = False) -> None:
         if not uri.strip():
             raise ConfigError("no MLflow tracking server is named", hint="set MLFLOW_TRACKING_URI")
         self.uri = uri.rstrip("/")
         self.timeout_s = timeout_s
-        self.artifact_hosts = artifact_hosts
+        self._local_artifacts = local_artifacts
         self._client: MlflowClient | None = None
 
     def __repr__(self) -> str:
@@ -114,6 +114,11 @@ class Door:
     def is_http(self) -> bool:
         """Whether the server speaks HTTP, rather than being a directory or database."""
         return self.uri.startswith(("http://", "https://"))
+
+    @property
+    def may_name_paths(self) -> bool:
+        """Whether the server may name directories of this machine: it is on it, or the user says so."""
+        return self._local_artifacts or not self.is_http
 
     def client(self) -> MlflowClient:
         """MLflow's client of a server that answered.

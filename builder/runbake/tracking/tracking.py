@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -15,39 +14,26 @@ from urllib.parse import quote
 from runbake.errors import (
     ArtifactMissing,
     InvalidReference,
-    NotPromoted,
     RunNotFinished,
-    RunNotFound,
     TrackingError,
 )
 from runbake.tracking import _facts, _promotion
 from runbake.tracking._artifacts import files_in, store_at
 from runbake.tracking._door import Door, without_userinfo
 from runbake.tracking._fetch import Arrived, Progress, describe, fetch
+from runbake.tracking._finder import Finder
 from runbake.tracking._mlmodel import MLMODEL
-from runbake.tracking._models import Candidate, logged_model, model_of_run, model_of_version, ready
+from runbake.tracking._models import model_of_run, ready
 from runbake.tracking.reference import ByExperiment, RunRef
 from runbake.tracking.run import FetchedModel, ModelDescription, ModelFile, PromotedRun, PromotedSummary
 
 if TYPE_CHECKING:
-    from mlflow.entities import Experiment, Run
-    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.entities import Run
 
-_PAGE = 1000
-_EXPERIMENTS_PER_SEARCH = 500
 _LOCK_KEY = re.compile(r"[0-9A-Za-z._-]{1,128}")
 _TAG_KEY = re.compile(r"[\w./ -]{1,250}")
 _LONGEST_TAG = 5000  # characters; MLflow 2's limit, MLflow 3 takes 8000
 _MOST_TAGS = 100  # in one request
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
-    """What RUN led to, before anybody asked whether it may be built."""
-
-    run: Run
-    model: Candidate | None  # None: RUN named the run only
-    version: ModelVersion | None
 
 
 class Tracking:
@@ -60,8 +46,8 @@ class Tracking:
         promote_tag: name and value of the run tag that means "promoted".
         timeout_s: how long the first contact may take altogether, about; later requests obey
             MLFLOW_HTTP_REQUEST_TIMEOUT and MLFLOW_HTTP_REQUEST_MAX_RETRIES (see `use_mlflow_defaults`).
-        artifact_hosts: `HOST[:PORT]`s beside the tracking server that may serve artifacts, and so receive
-            MLflow's credentials.
+        local_artifacts: a server over HTTP may name directories of this machine as artifact locations; what
+            is in them goes into images.
 
     Raises (every method, beside its own):
         TrackingError: unreachable, too slow, or broken; the message names the server without credentials.
@@ -74,10 +60,11 @@ class Tracking:
         *,
         promote_tag: tuple[str, str] = ("promote", "true"),
         timeout_s: float = 12.0,
-        artifact_hosts: Sequence[str] = (),
+        local_artifacts: bool = False,
     ) -> None:
-        self._door = Door(tracking_uri, timeout_s=timeout_s, artifact_hosts=tuple(artifact_hosts))
+        self._door = Door(tracking_uri, timeout_s=timeout_s, local_artifacts=local_artifacts)
         self._tag = _promotion.checked_tag(promote_tag)
+        self._finder = Finder(self._door, self._tag)
 
     def __repr__(self) -> str:
         return f"Tracking({self._door.address!r})"
@@ -101,7 +88,7 @@ class Tracking:
             ArtifactMissing, UnsafePath: its files are gone, or one of them would leave its directory.
         """
         wanted = _wanted_name(ref, model_name)
-        found = self._found(ref)
+        found = self._finder.found(ref)
         run = _finished(found.run)
         promotion = _promotion.promotion_of(
             ref if isinstance(ref, RunRef) else None,
@@ -121,7 +108,7 @@ class Tracking:
             run_id=run.info.run_id,
             run_name=str(run.info.run_name or ""),
             experiment_id=str(run.info.experiment_id),
-            experiment_name=self._experiment(run.info.experiment_id).name,
+            experiment_name=self._finder.experiment(run.info.experiment_id).name,
             user=_facts.user_of(run),
             start_time_ms=int(run.info.start_time or 0),
             end_time_ms=int(run.info.end_time),
@@ -184,13 +171,13 @@ class Tracking:
     def promoted(self, experiment: str | None = None) -> tuple[PromotedSummary, ...]:
         """Every run with the promotion tag, in one experiment or all, the latest first."""
         experiments = (
-            {e.experiment_id: e.name for e in self._experiments()}
+            {e.experiment_id: e.name for e in self._finder.experiments()}
             if experiment is None
-            else {(e := self._experiment_named(experiment)).experiment_id: e.name}
+            else {(e := self._finder.experiment_named(experiment)).experiment_id: e.name}
         )
         summaries = [
             _facts.summary_of(run, str(experiments[run.info.experiment_id]))
-            for run in self._search(tuple(experiments), _promotion.filter_of(self._tag))
+            for run in self._finder.search(tuple(experiments), _promotion.filter_of(self._tag))
         ]
         return tuple(sorted(summaries, key=_facts.newest_first))
 
@@ -200,7 +187,7 @@ class Tracking:
         Raises:
             RunNotFound: MLflow does not know the run, or no longer.
         """
-        run = self._run(run_id)
+        run = self._finder.run(run_id)
         if not self._door.is_http:
             return ""
         base = without_userinfo(self._door.uri)
@@ -212,7 +199,7 @@ class Tracking:
         Raises:
             RunNotFound: MLflow does not know the run.
         """
-        tags = self._run(run_id).data.tags
+        tags = self._finder.run(run_id).data.tags
         return tuple(sorted((key, value) for key, value in tags.items() if key.startswith("runbake.")))
 
     def describe(self) -> str:
@@ -228,7 +215,7 @@ class Tracking:
         Raises:
             RunNotFinished: only finished runs can be promoted.
         """
-        run_id = str(_finished(self._found(ref).run).info.run_id)
+        run_id = str(_finished(self._finder.found(ref).run).info.run_id)
         self._set_tags(
             run_id, {self._tag[0]: self._tag[1], _promotion.PROMOTED_AT: _promotion.rfc3339_of(now_ms)}
         )
@@ -239,7 +226,7 @@ class Tracking:
 
         Aliases of the model registry stay: they are not runbake's.
         """
-        run = self._found(ref).run
+        run = self._finder.found(ref).run
         run_id = str(run.info.run_id)
         with self._door.translated(f"run {run_id}"):
             for key in (_promotion.PROMOTED_AT, self._tag[0]):
@@ -251,7 +238,7 @@ class Tracking:
         """The lock stored on the run under this key; None where there is none."""
         path = _lock_path(key)
         with self._door.translated(f"lock {path} of run {run_id}", missing=ArtifactMissing):
-            run = self._run(run_id)
+            run = self._finder.run(run_id)
             return _facts.small_artifact(self._door, str(run.info.artifact_uri), path)
 
     def write_lock_once(self, run_id: str, key: str, text: str) -> str:
@@ -274,7 +261,7 @@ class Tracking:
         """
         path = _lock_path(key)
         with self._door.translated(f"lock {path} of run {run_id}", missing=TrackingError):
-            store_at(self._door, str(self._run(run_id).info.artifact_uri)).write(path, text.encode())
+            store_at(self._door, str(self._finder.run(run_id).info.artifact_uri)).write(path, text.encode())
         stored = self.read_lock(run_id, key)
         if stored is None:
             raise TrackingError(f"the lock {path} was written to run {run_id}, but cannot be read again")
@@ -297,97 +284,6 @@ class Tracking:
                 hint=f"at most {_MOST_TAGS} tags, names of 250 and values of {_LONGEST_TAG} characters",
             )
         self._set_tags(run_id, tags)
-
-    # --- finding ---------------------------------------------------------------------------------------
-
-    def _found(self, ref: RunRef | ByExperiment) -> _Found:
-        if isinstance(ref, ByExperiment):
-            return _Found(run=self._latest_promoted(ref.name), model=None, version=None)
-        if ref.kind == "run":
-            return _Found(run=self._run(ref.run_id), model=None, version=None)
-        if ref.kind == "model":
-            model, run_id = logged_model(self._door, ref.model_id)
-            if not run_id:
-                raise RunNotFound(f"{ref} was logged outside a run", hint="log the model inside a run")
-            return _Found(run=self._run(run_id, of=str(ref)), model=model, version=None)
-        version = self._version(ref)
-        model, run_id = model_of_version(self._door, version)
-        return _Found(run=self._run(run_id, of=str(ref)), model=model, version=version)
-
-    def _run(self, run_id: str, *, of: str = "") -> Run:
-        named = f"run {run_id}" + (f" (of {of})" if of else "")
-        with self._door.translated(named):
-            run = self._door.client().get_run(run_id)
-        if run.info.lifecycle_stage != "active":
-            raise RunNotFound(
-                f"{named} was deleted", hint=f"restore it with: mlflow runs restore --run-id {run_id}"
-            )
-        return run
-
-    def _version(self, ref: RunRef) -> ModelVersion:
-        with self._door.translated(f"registered model {ref}"):
-            client = self._door.client()
-            if ref.kind == "alias":
-                return client.get_model_version_by_alias(ref.name, ref.alias)
-            return client.get_model_version(ref.name, ref.version)
-
-    def _latest_promoted(self, name: str) -> Run:
-        experiment = self._experiment_named(name)
-        finished = f"{_promotion.filter_of(self._tag)} AND attributes.status = 'FINISHED'"
-        runs = self._search((experiment.experiment_id,), finished)
-        if not runs:
-            raise NotPromoted(
-                f"no finished run of experiment {name!r} has the tag {self._tag[0]}={self._tag[1]}",
-                hint="promote one with: runbake promote RUN",
-            )
-        # The run id decides between equal times, so that everybody gets the same answer.
-        return max(
-            runs,
-            key=lambda run: (
-                _promotion.order_of(run.data.tags, int(run.info.end_time or 0))[0],
-                run.info.run_id,
-            ),
-        )
-
-    def _experiment_named(self, name: str) -> Experiment:
-        with self._door.translated(f"experiment {name!r}"):
-            experiment = self._door.client().get_experiment_by_name(name)
-        if experiment is None or experiment.lifecycle_stage != "active":
-            gone = "no experiment named" if experiment is None else "a deleted experiment named"
-            raise RunNotFound(
-                f"{self._door.address} has {gone} {name!r}", hint="list them with: mlflow experiments search"
-            )
-        return experiment
-
-    def _experiment(self, experiment_id: str) -> Experiment:
-        with self._door.translated(f"experiment {experiment_id}"):
-            return self._door.client().get_experiment(experiment_id)
-
-    def _experiments(self) -> list[Experiment]:
-        found: list[Experiment] = []
-        token: str | None = None
-        with self._door.translated("experiments"):
-            while True:
-                page = self._door.client().search_experiments(max_results=_PAGE, page_token=token)
-                found.extend(page)
-                token = page.token
-                if not token:
-                    return found
-
-    def _search(self, experiment_ids: Sequence[str], text: str) -> list[Run]:
-        found: list[Run] = []
-        with self._door.translated(f"runs where {text}"):
-            for start in range(0, len(experiment_ids), _EXPERIMENTS_PER_SEARCH):
-                some, token = list(experiment_ids[start : start + _EXPERIMENTS_PER_SEARCH]), None
-                while True:
-                    page = self._door.client().search_runs(
-                        some, filter_string=text, max_results=_PAGE, page_token=token
-                    )
-                    found.extend(page)
-                    token = page.token
-                    if not token:
-                        break
-        return found
 
     def _files_of(self, location: str, name: str) -> tuple[ModelFile, ...]:
         with self._door.translated(f"files of model {name!r}", missing=ArtifactMissing):

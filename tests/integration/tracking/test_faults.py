@@ -239,7 +239,7 @@ def test_two_artifacts_under_one_path_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_credentials_go_to_no_other_host(location: str) -> None:
-    """A model that claims to be on another host is refused unless that host was allowed."""
+    """A model that claims to be on another host is refused."""
     with answering(pretending(files=listing, location=location)) as server:
         error = refused(server.uri)
     assert "not at the tracking server" in str(error)

@@ -100,14 +100,6 @@ def test_refusals_list_everything(text: str, problems: list[str]) -> None:
     assert "HOST/NAME:TAG" in caught.value.hint
 
 
-def test_with_tag_and_digest() -> None:
-    """A reference points either to a tag or to a digest of the same repository."""
-    ref = ImageRef.parse(f"h.example/a:t@{DIGEST}")
-    assert str(ref.with_tag("new")) == "h.example/a:new"
-    assert str(ref.with_digest(Digest(DIGEST))) == f"h.example/a@{DIGEST}"
-    assert ref.repository == "h.example/a"
-
-
 @pytest.mark.parametrize("tag", ["", ".a", "-a", "a b", "ä", "a/b", "a" * 129, "a\n", "sha256:x"])
 def test_bad_tags(tag: str) -> None:
     """What is no tag is refused."""

@@ -26,7 +26,6 @@ def published(label_file: dict[str, object]) -> Published:
         digest=digest,
         platform="linux/amd64",
         labels={},
-        entrypoint=(),
         body=b"",
         label_file=label_file,
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runbake.errors import TrackingError, UnsafePath
-from runbake.tracking._artifacts import Listed, ProxiedStore, files_in
+from runbake.tracking._artifacts import Listed, ProxiedStore, files_in, store_at
 from runbake.tracking._door import Door
 
 
@@ -35,7 +36,7 @@ class AnsweringDoor(Door):
     """A server that answers each listing with the same document."""
 
     def __init__(self, document: object) -> None:
-        super().__init__("http://127.0.0.1:9", timeout_s=1, artifact_hosts=())
+        super().__init__("http://127.0.0.1:9", timeout_s=1)
         self._document = document
 
     def request(self, method: str, endpoint: str, **kwargs: Any) -> Any:
@@ -61,3 +62,26 @@ def test_a_listing_that_mlflow_does_not_write_is_refused(document: object) -> No
     """Another server's JSON ends in a message that names the server."""
     with pytest.raises(TrackingError, match=r"127\.0\.0\.1:9"):
         ProxiedStore(AnsweringDoor(document), "1/models").list_directory("")
+
+
+@pytest.mark.parametrize("location", ["/etc", "file:///etc", "FILE:/etc", "runs:/0/model", "models:/m-1", ""])
+def test_a_remote_server_names_no_directory_of_this_machine(location: str) -> None:
+    """Else a server could have this machine's files copied into an image; a reference could lead to one."""
+    with pytest.raises(TrackingError, match="names no server") as caught:
+        store_at(Door("https://mlflow.example.org", timeout_s=1), location)
+    assert "--local-artifacts" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "door",
+    [
+        Door("sqlite:////srv/mlflow.db", timeout_s=1),
+        Door("/srv/mlruns", timeout_s=1),
+        Door("http://127.0.0.1:5000", timeout_s=1, local_artifacts=True),
+    ],
+)
+def test_directories_of_this_machine_are_read_where_they_are_meant(door: Door, tmp_path: Path) -> None:
+    """MLflow on this machine, or the user's word, lets artifacts be read from a directory."""
+    (tmp_path / "MLmodel").write_text("flavors: {}")
+    store = store_at(door, f"file://{tmp_path}")
+    assert [entry.name for entry in store.list_directory("")] == ["MLmodel"]

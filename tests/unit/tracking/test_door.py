@@ -16,7 +16,7 @@ from runbake.tracking._door import Door, one_line, redacted, without_userinfo
 @pytest.fixture
 def door() -> Door:
     """A door to a server with credentials in its URI."""
-    return Door("https://bob:hunter2@mlflow.example.com/base/", timeout_s=1, artifact_hosts=())
+    return Door("https://bob:hunter2@mlflow.example.com/base/", timeout_s=1)
 
 
 @pytest.mark.parametrize(
