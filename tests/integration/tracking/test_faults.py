@@ -319,14 +319,14 @@ def test_file_names_are_quoted_on_the_wire(tmp_path: Path) -> None:
 
 
 def test_a_model_on_this_machine_s_disk(tmp_path: Path) -> None:
-    """A store that is a local directory is read in place; a symbolic link out of it is refused."""
+    """A local directory, where it is allowed, is read in place; a symbolic link out of it is refused."""
     stored = tmp_path / "stored"
     for path, data in CONTENTS.items():
         (stored / path).parent.mkdir(parents=True, exist_ok=True)
         (stored / path).write_bytes(data)
     (stored / "link.bin").symlink_to("deep/weights.bin")
     with answering(pretending(location=stored.as_uri())) as server:
-        tracking = Tracking(server.uri)
+        tracking = Tracking(server.uri, local_artifacts=True)
         model = tracking.fetch_model(tracking.fetch_promoted_run(REF), tmp_path / "model")
         assert (model.root / "link.bin").read_bytes() == CONTENTS["deep/weights.bin"]
         assert not (model.root / "link.bin").is_symlink()
@@ -336,11 +336,14 @@ def test_a_model_on_this_machine_s_disk(tmp_path: Path) -> None:
 
 
 def test_a_server_with_its_files_elsewhere_says_so(tmp_path: Path) -> None:
-    """A local directory that only the server can see is ArtifactMissing, with that guess in the hint."""
+    """A directory that only the server can see is refused; where it is allowed, it is ArtifactMissing."""
     with answering(pretending(location=(tmp_path / "nowhere").as_uri())) as server:
         error = refused(server.uri)
-    assert type(error) is ArtifactMissing
-    assert "a disk of its own" in error.hint
+        with pytest.raises(ArtifactMissing) as caught:
+            Tracking(server.uri, local_artifacts=True).fetch_promoted_run(REF)
+    assert type(error) is TrackingError
+    assert "--local-artifacts" in error.hint
+    assert "a disk of its own" in caught.value.hint
 
 
 def test_a_real_server_with_a_login(tmp_path: Path) -> None:
