@@ -43,10 +43,12 @@ def refused(
 
 
 def read_error(said: Said) -> str:
-    """The lines from `error:` to the end of stderr: one problem, one hint, nothing that a terminal obeys."""
+    """The lines from `error:` to the end of stderr: problem, what is done, hint; no control character."""
     assert "Traceback" not in said.err, said.err
     assert all(character.isprintable() for line in said.err.split("\n") for character in line), said.err
-    found = re.findall(r"^error: (.+(?:\n  .*)*)\ntry:   (.+)\n\Z", said.err, flags=re.MULTILINE)
+    found = re.findall(
+        r"^error: (.+(?:\n  .*)*)\n(?:done:  .+\n)*try:   (.+)\n\Z", said.err, flags=re.MULTILINE
+    )
     assert len(found) == 1, said.err
     return "\n".join(found[0])
 

@@ -61,6 +61,9 @@ _MISSING_CODES = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "ENDPOINT_NO
 _URI_HINT = "is MLFLOW_TRACKING_URI (or --tracking-uri) right, and the server up?"
 _MISSING_HINT = "is it spelled right, and is MLFLOW_TRACKING_URI (or --tracking-uri) its server?"
 _TLS_HINT = "name your certificate authority's file: MLFLOW_TRACKING_SERVER_CERT_PATH or REQUESTS_CA_BUNDLE"
+_FOREIGN_HINT = (
+    "that is no answer of MLflow's own; does something before it want credentials (MLFLOW_TRACKING_TOKEN)?"
+)
 _AUTH_HINT = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
 
 
@@ -235,7 +238,8 @@ class Translated:
         if (status == 404 or absent) and self.missing is not TrackingError:
             return self.missing(f"{address} has no {self.what}: {said}", hint=_MISSING_HINT)
         shown = f"{status}, " if status else ""
-        return TrackingError(f"{address} failed at {self.what}: {shown}{said}", hint=_URI_HINT)
+        hint = _FOREIGN_HINT if _is_foreign(error) else _URI_HINT
+        return TrackingError(f"{address} failed at {self.what}: {shown}{said}", hint=hint)
 
 
 def _retries() -> int:
@@ -261,10 +265,16 @@ def _status_of(error: BaseException) -> int:
             if found := pattern.search(str(link)):
                 return int(found[1])
     code = getattr(error, "json", None)
-    if isinstance(code, dict):
+    if isinstance(code, dict) and not _is_foreign(error):
         # A server's JSON error keeps no status of its own; MLflow derives it from the code.
         return int(getattr(error, "get_http_status_code", int)())
     return 0
+
+
+def _is_foreign(error: BaseException) -> bool:
+    """Whether the answer was JSON, but not MLflow's; MLflow forgets its status and makes it a 500."""
+    document = getattr(error, "json", None)
+    return isinstance(document, dict) and "error_code" not in document
 
 
 def _message_of(error: BaseException) -> str:
