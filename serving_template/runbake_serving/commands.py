@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -17,16 +17,25 @@ from runbake_serving.contract import VERSION
 from runbake_serving.cpu import cpus_allowed
 from runbake_serving.errors import StartError
 from runbake_serving.log import LOGGER, start_logging
+from runbake_serving.model_files import FileCheck
+from runbake_serving.provenance import Provenance, read_provenance
 from runbake_serving.settings import Settings, settings_of, workers_of
 
-_THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_THREAD_LIMITS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+_HASHING_THREADS = 4
 
 
 def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
     """Run one command; the exit status: 0 well, 1 failed, 2 wrong usage.
 
-    `serve` also ends with 70 where its workers keep dying, and with 71 where it was told to stop and requests
-    were cut off at the end of the grace time.
+    `serve` also ends with 70 where its workers keep dying, with 71 where it was told to stop and requests
+    were cut off at the end of the grace time, and with 72 where the model fails at its own example.
 
     Native thread pools are limited through `environ` before anything loads them.
     """
@@ -75,8 +84,10 @@ def _provenance(settings: Settings) -> int:
 def _predict(settings: Settings, name: str | None, content_type: str) -> int:
     body = _input(name)
     with _clean_stdout() as stdout:
+        checked = check_begun(settings.model_root, read_provenance(settings.provenance_file))
         from runbake_serving.once import answer_once
 
+        checked()
         status, answer = answer_once(settings, body, content_type)
         (stdout if status == 0 else sys.stderr.buffer).write(answer + b"\n")
     return status
@@ -107,13 +118,28 @@ def _serve(settings: Settings, environ: MutableMapping[str, str]) -> int:
     started_s, cpus = time.monotonic(), cpus_allowed()
     _limit_native_threads(environ, cpus, workers_of(settings, most=None, cpus=cpus))
     start_logging()
-    from runbake_serving.serving import serve
-
+    # The model's files are as the label file has them, also when the process starts again.
+    sys.dont_write_bytecode = True
     try:
-        return serve(settings, cpus=cpus, now_s=time.monotonic, started_s=started_s)
+        provenance = read_provenance(settings.provenance_file)
+        checked = check_begun(settings.model_root, provenance)
+        from runbake_serving.serving import serve
+
+        return serve(settings, provenance, checked, cpus=cpus, now_s=time.monotonic, started_s=started_s)
     except StartError as error:
         LOGGER.error("cannot start", extra={"fields": {"problem": str(error), "hint": error.hint}})
         return 1
+
+
+def check_begun(root: Path, provenance: Provenance | None) -> Callable[[], None]:
+    """Begin to check the model's files; the function that is returned waits for the end, and may raise."""
+    if provenance is None or provenance.files is None:
+        return _nothing
+    return FileCheck(root, provenance.files, threads=_HASHING_THREADS).wait
+
+
+def _nothing() -> None:
+    return None
 
 
 def _leave(_: int, __: FrameType | None) -> NoReturn:

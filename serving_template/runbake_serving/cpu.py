@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
+OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
-def cpus_allowed(cgroup: Path = CGROUP_ROOT) -> float:
+def cpus_allowed(cgroup: Path = CGROUP_ROOT, own: Path = OWN_CGROUPS) -> float:
     """CPUs that the scheduler lets this process use; fractional under a quota, above 0.
 
-    Source: Linux cgroup-v2.rst (cpu.max) and sched-bwc.rst (cpu.cfs_quota_us).
+    The smallest quota counts of those of our cgroup and all above it. In a container with a cgroup namespace
+    ours is the root of what is mounted; without one, and in a systemd unit, it is further down.
+
+    Source: Linux cgroup-v2.rst (cpu.max), sched-bwc.rst (cpu.cfs_quota_us), cgroups(7) (/proc/self/cgroup).
     """
-    quota = _quota_v2(cgroup / "cpu.max") or _quota_v1(cgroup / "cpu")
-    cpus = float(_affinity())
-    return min(cpus, quota) if quota else cpus
+    quotas = [quota for folder in _folders(cgroup, own) if (quota := _quota(folder)) is not None]
+    return min([float(_affinity()), *quotas])
 
 
 def _affinity() -> int:
@@ -24,12 +28,27 @@ def _affinity() -> int:
     return os.cpu_count() or 1
 
 
-def _quota_v2(path: Path) -> float | None:
-    words = _read(path).split()
-    return _ratio(*words) if len(words) == 2 else None
+def _folders(cgroup: Path, own: Path) -> Iterator[Path]:
+    for root, name in ((cgroup, ""), (cgroup / "cpu", "cpu")):
+        yield root
+        path = _own_path(own, name)
+        for above in (path, *path.parents):
+            yield root / above
 
 
-def _quota_v1(folder: Path) -> float | None:
+def _own_path(own: Path, controller: str) -> Path:
+    """Our cgroup under the mount of this controller; "" is version 2."""
+    for line in _read(own).splitlines():
+        _, controllers, path = (*line.split(":", 2), "", "")[:3]
+        if controller in controllers.split(","):
+            return Path(path.lstrip("/"))
+    return Path()
+
+
+def _quota(folder: Path) -> float | None:
+    words = _read(folder / "cpu.max").split()
+    if len(words) == 2:
+        return _ratio(*words)
     return _ratio(_read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us"))
 
 

@@ -10,16 +10,21 @@ from typing import Any
 
 from runbake_serving import contract
 from runbake_serving.errors import StartError
+from runbake_serving.model_files import ModelFile, files_of
 
 _HEADER_LIMIT = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """The label file's bytes and the headers made from them (name, value), without empty ones."""
+    """The label file's bytes, the headers made from them (name, value; none empty), and the model's files.
+
+    `files` is None where the label file names none.
+    """
 
     body: bytes
     headers: tuple[tuple[str, str], ...]
+    files: tuple[ModelFile, ...] | None = None
 
 
 def read_provenance(path: Path) -> Provenance | None:
@@ -54,7 +59,8 @@ def provenance_of(body: bytes, name: str) -> Provenance:
         (contract.HEADER_MODEL_VERSION, _text(document, "model", "registeredVersion")),
         (contract.HEADER_PROVENANCE, f"sha256:{hashlib.sha256(body).hexdigest()}"),
     )
-    return Provenance(body=body, headers=tuple((key, value) for key, value in values if value))
+    headers = tuple((key, value) for key, value in values if value)
+    return Provenance(body=body, headers=headers, files=files_of(document))
 
 
 def _text(document: dict[str, Any], section: str, key: str) -> str:

@@ -9,21 +9,31 @@ from runbake_serving import worker
 from runbake_serving.app import create_app
 from runbake_serving.log import LOGGER
 from runbake_serving.model import load_model
-from runbake_serving.provenance import read_provenance
+from runbake_serving.provenance import Provenance
 from runbake_serving.settings import Settings, workers_of
 from runbake_serving.supervisor import Supervisor, bound_sockets, remove_socket
 
 
-def serve(settings: Settings, *, cpus: float, now_s: Callable[[], float], started_s: float) -> int:
+def serve(
+    settings: Settings,
+    provenance: Provenance | None,
+    checked: Callable[[], None],
+    *,
+    cpus: float,
+    now_s: Callable[[], float],
+    started_s: float,
+) -> int:
     """Serve until told to stop; the exit status.
 
+    `checked` returns when the model's files were found right; nothing of the model is loaded before.
+
     Raises:
-        StartError: address, label file or model cannot be used.
+        StartError: address, files or model cannot be used.
     """
     sockets = bound_sockets(settings)
     paths = [(path, path.stat().st_ino) for path in (settings.uds, settings.probe) if path]
     try:
-        provenance = read_provenance(settings.provenance_file)
+        checked()
         model = load_model(settings.model_root, always_dataframe=settings.always_dataframe)
         app = create_app(settings, model, provenance)
 

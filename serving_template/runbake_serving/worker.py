@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from runbake_serving.access_log import ACCESS_LOG
 from runbake_serving.app import cut_off
 from runbake_serving.encoding import answer_of
-from runbake_serving.errors import RequestError
+from runbake_serving.errors import ModelFailed, RequestError
 from runbake_serving.log import LOGGER, cause_of
 from runbake_serving.model import Model
 from runbake_serving.predictor import Predictor
@@ -23,7 +23,7 @@ from runbake_serving.protocols.mlflow_scoring import question_of
 from runbake_serving.refusals import raw_refusal
 from runbake_serving.server import Patience, Server
 from runbake_serving.settings import Settings
-from runbake_serving.supervisor import OVERRAN
+from runbake_serving.supervisor import NOT_READY, OVERRAN
 
 _JSON = MediaType(name="application/json", parameters={})
 _SWITCH_S = 0.0005
@@ -35,7 +35,8 @@ def serve(
 ) -> int:
     """Answer until SIGTERM, or until the other end of the pipe `lifeline` closes.
 
-    0 after a clean end, `OVERRAN` where requests were cut off.
+    0 after a clean end, `OVERRAN` where requests were cut off, `NOT_READY` where the model fails at its own
+    example.
     """
     told_to_end = _Flag()
     signal.signal(signal.SIGTERM, told_to_end)
@@ -44,10 +45,10 @@ def serve(
     sys.setswitchinterval(_SWITCH_S)
     ACCESS_LOG.begin()
     try:
-        complete = asyncio.run(_serve(app, model, settings, sockets, lifeline, told_to_end))
+        status = asyncio.run(_serve(app, model, settings, sockets, lifeline, told_to_end))
     finally:
         ACCESS_LOG.flush()
-    return 0 if complete and not cut_off(app) else OVERRAN
+    return OVERRAN if status == 0 and cut_off(app) else status
 
 
 class _Flag:
@@ -79,7 +80,7 @@ async def _serve(
     sockets: Sequence[socket.socket],
     lifeline: int,
     told_to_end: _Flag,
-) -> bool:
+) -> int:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
 
     def orphaned() -> None:
@@ -93,10 +94,16 @@ async def _serve(
 
     told_to_end.then(told)
     async with app.router.lifespan_context(app):
-        await warm_up(model)
+        ready = asyncio.create_task(warm_up(model))
+        stopped = asyncio.create_task(stop.wait())
+        # A prediction that does not end must not hold us when we are told to.
+        await asyncio.wait((ready, stopped), return_when=asyncio.FIRST_COMPLETED)
         if stop.is_set():
-            return True
-        return await Server(app, sockets, patience_of(settings), raw_refusal).serve(stop)
+            return 0
+        if not ready.result():
+            return NOT_READY
+        complete = await Server(app, sockets, patience_of(settings), raw_refusal).serve(stop)
+        return 0 if complete else OVERRAN
 
 
 def patience_of(settings: Settings) -> Patience:
@@ -109,15 +116,23 @@ def patience_of(settings: Settings) -> Patience:
     )
 
 
-async def warm_up(model: Model) -> None:
-    """Ask the model its own example, so that no caller pays for what the first prediction imports."""
+async def warm_up(model: Model) -> bool:
+    """Ask the model its own example; False where it fails at it.
+
+    No caller pays for what the first prediction imports. A model that refuses the example as the caller's
+    fault has answered it.
+    """
     if not model.example:
-        return
+        return True
     predictor = Predictor(model, threads=1)
     try:
         question = question_of(model.example, _JSON, model)
         answer_of(await predictor.predict(question, "warm-up"))
+    except ModelFailed as error:
+        LOGGER.error("the model fails at its own example: not ready", extra={"fields": cause_of(error)})
+        return False
     except RequestError as error:
-        LOGGER.warning("the model does not answer its own example", extra={"fields": cause_of(error)})
+        LOGGER.warning("the model refuses its own example", extra={"fields": cause_of(error)})
     finally:
         predictor.close()
+    return True

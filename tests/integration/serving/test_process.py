@@ -513,3 +513,85 @@ def test_what_cannot_start_says_why(tmp_path: Path, iris_model: Path) -> None:
         assert done.returncode == status
         assert word in done.stderr
         assert b"Traceback" not in done.stderr
+
+
+def label_files(root: Path) -> str:
+    """A label file that names the files of a model's directory."""
+    files = [
+        {
+            "path": path.relative_to(root).as_posix(),
+            "size": path.stat().st_size,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
+        for path in root.rglob("*")
+        if path.is_file()
+    ]
+    return json.dumps({"run": {"id": "c"}, "model": {"files": files}})
+
+
+def test_a_changed_model_is_refused(tmp_path: Path) -> None:
+    """The files of the label file are served, also twice; a changed byte is an error before it is loaded."""
+    write_model(tmp_path / "model", Sleeper(str(tmp_path / "started"), 0.0))
+    (tmp_path / "provenance.json").write_text(label_files(tmp_path / "model"))
+    for _ in range(2):
+        assert command(tmp_path, tmp_path / "model", "predict", body=BODY.encode()).returncode == 0
+    with running(tmp_path, tmp_path / "model", RUNBAKE_WORKERS="1") as server:
+        assert server.stopped() == 0
+    with (tmp_path / "model" / "model.pkl").open("ab") as file:
+        file.write(b"x")
+    for words in (("serve",), ("predict",)):
+        done = command(tmp_path, tmp_path / "model", *words, body=BODY.encode())
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert b"'model.pkl'" in done.stderr
+        assert b"Traceback" not in done.stderr
+
+
+def test_a_model_that_fails_at_its_example_is_not_served(tmp_path: Path) -> None:
+    """It ends with 72, said in the log, and does not try for ever."""
+    write_model(tmp_path / "model", Failing(), example=BODY)
+    done = command(tmp_path, tmp_path / "model", "serve", RUNBAKE_WORKERS="2")
+    assert done.returncode == 72
+    assert b"fails at its own example" in done.stderr
+    assert b"secret" not in done.stderr
+
+
+def test_sigterm_while_the_example_takes_for_ever(tmp_path: Path) -> None:
+    """A warm-up that does not end is not waited for."""
+    started = tmp_path / "started"
+    write_model(tmp_path / "model", Sleeper(str(started), 3600.0), example=BODY)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runbake_serving"],
+        env=environment(tmp_path, tmp_path / "model", RUNBAKE_UDS=str(tmp_path / "s"), RUNBAKE_WORKERS="1"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(started)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def test_requests_are_told_apart_in_the_log(tmp_path: Path, iris_model: Path) -> None:
+    """A caller's sane request id and trace are in the log; others are replaced, and no id comes twice."""
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    sane = {"X-Request-Id": "order-7:a", "traceparent": f"00-{trace}-b7ad6b7169203331-01"}
+    foreign = {"X-Request-Id": 'x" \\ <script>', "traceparent": "00-nonsense"}
+    with running(tmp_path, iris_model, RUNBAKE_WORKERS="2") as server:
+        for headers in (sane, foreign, {}, {}):
+            connection = server.connect()
+            connection.request("GET", "/version", None, headers)
+            answer = connection.getresponse()
+            assert (answer.read(), answer.getheader("X-Request-Id") == "order-7:a") == (
+                b"3.17.2",
+                headers is sane,
+            )
+            connection.close()
+        assert server.stopped() == 0
+    told = [event for event in server.events() if event.get("path") == "/version"]
+    assert [event.get("trace_id") for event in told].count(trace) == 1
+    assert len({event["request"] for event in told}) == 4
+    assert "script" not in server.log.read_text()

@@ -142,16 +142,34 @@ def test_workers(set_to: int | None, most: int | None, cpus: float, expected: in
 
 def test_cpu_quota_of_either_cgroup_version(tmp_path: Path) -> None:
     """A quota below the affinity counts; `max`, -1 and no file at all are no quota."""
-    unlimited = cpus_allowed(tmp_path)
+    none = tmp_path / "none"
+    unlimited = cpus_allowed(tmp_path, none)
     assert unlimited >= 1
     (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert cpus_allowed(tmp_path) == unlimited
+    assert cpus_allowed(tmp_path, none) == unlimited
     (tmp_path / "cpu.max").write_text("50000 100000\n")
-    assert cpus_allowed(tmp_path) == 0.5
+    assert cpus_allowed(tmp_path, none) == 0.5
     (tmp_path / "cpu.max").unlink()
     (tmp_path / "cpu").mkdir()
     (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
     (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("-1\n")
-    assert cpus_allowed(tmp_path) == unlimited
+    assert cpus_allowed(tmp_path, none) == unlimited
     (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("25000\n")
-    assert cpus_allowed(tmp_path) == 0.25
+    assert cpus_allowed(tmp_path, none) == 0.25
+
+
+@pytest.mark.parametrize(
+    ("own", "folder", "quota"),
+    [
+        ("0::/a/b\n", "a", {"cpu.max": "30000 100000"}),
+        ("0::/a/b\n", "a/b", {"cpu.max": "30000 100000"}),
+        ("3:cpu,cpuacct:/a\n2:memory:/m\n", "cpu/a", {"cpu.cfs_quota_us": "30", "cpu.cfs_period_us": "100"}),
+    ],
+)
+def test_cpu_quota_of_our_own_cgroup(tmp_path: Path, own: str, folder: str, quota: dict[str, str]) -> None:
+    """Without a cgroup namespace the quota of our cgroup, or of one above it, is found by its path."""
+    (tmp_path / "own").write_text(own)
+    (tmp_path / folder).mkdir(parents=True)
+    for name, text in quota.items():
+        (tmp_path / folder / name).write_text(text)
+    assert cpus_allowed(tmp_path, tmp_path / "own") == 0.3
