@@ -19,12 +19,13 @@ from runbake_serving.errors import RequestError
 from runbake_serving.gate import Gate
 from runbake_serving.model import Model
 from runbake_serving.predictor import Limits, Predictor
-from runbake_serving.provenance import Provenance
+from runbake_serving.provenance import Provenance, headers_of
 from runbake_serving.refusals import bug_answer, refusal_of
 from runbake_serving.routes.health import add_health
 from runbake_serving.routes.label_file import add_label_file
 from runbake_serving.routes.metrics import add_metrics
 from runbake_serving.routes.scoring import add_scoring
+from runbake_serving.routes.typed import add_typed
 from runbake_serving.service import Service
 from runbake_serving.settings import Settings
 from runbake_serving.stamped import Stamped
@@ -59,6 +60,7 @@ def create_app(settings: Settings, model: Model, provenance: Provenance | None) 
     )
     add_health(app, service)
     add_scoring(app, service)
+    add_typed(app, service)
     if settings.page and provenance is not None:
         add_label_file(app, provenance)
     metrics = add_metrics(app, service)
@@ -76,7 +78,7 @@ def _put_in_front(app: Application, service: Service) -> None:
     app.front = Stamped(
         partial(FastAPI.__call__, app),
         direct=direct_routes(app),
-        headers=service.provenance.headers if service.provenance is not None else (),
+        headers=headers_of(service.provenance, service.settings.image_digest),
         observers=service.observers,
         on_cancelled=on_cancelled,
     )

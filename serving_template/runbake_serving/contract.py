@@ -13,10 +13,12 @@ __version__ = VERSION
 RUNTIME_REQUIREMENTS: Final = (
     "fastapi>=0.115",
     "httptools>=0.6.3",
+    "Jinja2>=3.1",
     "numpy>=1.26",
     "orjson>=3.10",
     "pandas>=2.2",
     "pyarrow>=15",
+    "pydantic>=2.9",
     "PyYAML>=6",
 )
 """What the serving runtime itself needs, beside the model's requirements."""
@@ -73,6 +75,8 @@ ENV_JOIN_BYTES: Final = "RUNBAKE_JOIN_BYTES"
 """Bodies of so many bytes together are predicted in one call at most."""
 ENV_JOIN_ROWS: Final = "RUNBAKE_JOIN_ROWS"
 """Rows of several requests that are predicted in one call at most; 1 joins none."""
+ENV_IMAGE_DIGEST: Final = "RUNBAKE_IMAGE_DIGEST"
+"""The image's own digest, which only those outside know; every answer then names it."""
 ENV_KEEP_ALIVE_S: Final = "RUNBAKE_KEEP_ALIVE_S"
 """Seconds that an idle connection is kept open."""
 ENV_PROBE: Final = "RUNBAKE_PROBE"
@@ -93,6 +97,7 @@ SETTINGS: Final = (
     ENV_DEADLINE_S,
     ENV_GRACE_S,
     ENV_HOST,
+    ENV_IMAGE_DIGEST,
     ENV_JOIN_BYTES,
     ENV_JOIN_ROWS,
     ENV_KEEP_ALIVE_S,
@@ -130,6 +135,7 @@ LABEL_CODEC: Final = "dev.runbake.codec"
 
 HEADER_RUN_ID: Final = "X-Runbake-Run-Id"
 HEADER_MODEL_VERSION: Final = "X-Runbake-Model-Version"
+HEADER_IMAGE: Final = "X-Runbake-Image-Digest"
 HEADER_PROVENANCE: Final = "X-Runbake-Provenance-Digest"
 
 PROVENANCE_SCHEMA: Final = "https://runbake.dev/schema/provenance/v1"

@@ -48,9 +48,9 @@ def error_of(error: RequestError, request_id: str) -> bytes:
     )
 
 
-def problem_of(status: int, code: str, message: str, **members: str | int | None) -> bytes:
+def problem_of(status: int, code: str, message: str, **members: Any) -> bytes:
     """The body of an error that is no `RequestError`; members that are None are left out."""
-    problem: dict[str, str | int | None] = {
+    problem: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,

@@ -63,6 +63,12 @@ def provenance_of(body: bytes, name: str) -> Provenance:
     return Provenance(body=body, headers=headers, files=files_of(document))
 
 
+def headers_of(provenance: Provenance | None, image_digest: str) -> tuple[tuple[str, str], ...]:
+    """The headers of every answer: what the label file says, and the image's digest where it is known."""
+    headers = provenance.headers if provenance is not None else ()
+    return (*headers, (contract.HEADER_IMAGE, image_digest)) if image_digest else headers
+
+
 def _text(document: dict[str, Any], section: str, key: str) -> str:
     part = document.get(section)
     value = part.get(key) if isinstance(part, dict) else None

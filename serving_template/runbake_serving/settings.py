@@ -17,6 +17,7 @@ _SERVICE_HOST = "_SERVICE_HOST"
 _OF_A_SERVICE = re.compile(
     r"_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 MOST_WORKERS = 4
 """Default workers at most; more is asked for with RUNBAKE_WORKERS."""
 
@@ -35,10 +36,12 @@ class Settings:
         connections: open connections of one worker at most.
         deadline_s: seconds from a request's last byte to its answer; later it is answered 504.
         join_rows, join_bytes: limits of one joined prediction; one row joins none.
+        image_digest: the image's digest, as those who started it know it; empty where they did not say.
         keep_alive_s: seconds that an idle connection stays open.
         queue, queue_bytes: requests, and bytes of their bodies, that one worker holds at the same time.
         always_dataframe: True hands the model a DataFrame even where an array would do.
-        page: False removes `/provenance`.
+        page: False removes the model page, the documentation and `/provenance`.
+        tracing: True sends spans to where the variables of OpenTelemetry say.
     """
 
     model_root: Path = Path(contract.MODEL_ROOT)
@@ -57,11 +60,13 @@ class Settings:
     deadline_s: int = 30
     join_rows: int = 1024
     join_bytes: int = 8 << 20
+    image_digest: str = ""
     keep_alive_s: int = 75  # longer than the 60 s of common load balancers: they end idle connections first
     queue: int = 1024
     queue_bytes: int = 256 << 20
     always_dataframe: bool = False
     page: bool = True
+    tracing: bool = False
 
 
 def settings_of(environ: Mapping[str, str]) -> Settings:
@@ -93,11 +98,13 @@ def settings_of(environ: Mapping[str, str]) -> Settings:
         deadline_s=reader.whole(contract.ENV_DEADLINE_S, default.deadline_s, 1, 86_400),
         join_rows=reader.whole(contract.ENV_JOIN_ROWS, default.join_rows, 1, 1 << 30),
         join_bytes=reader.whole(contract.ENV_JOIN_BYTES, default.join_bytes, 1, 1 << 40),
+        image_digest=reader.digest(contract.ENV_IMAGE_DIGEST),
         keep_alive_s=reader.whole(contract.ENV_KEEP_ALIVE_S, default.keep_alive_s, 1, 86_400),
         queue=reader.whole(contract.ENV_QUEUE, default.queue, 1, 1 << 20),
         queue_bytes=reader.whole(contract.ENV_QUEUE_BYTES, default.queue_bytes, 1, 1 << 40),
         always_dataframe=reader.word(contract.ENV_DATAFRAME_PATH, ("auto", "always")) == "always",
         page=reader.word(contract.ENV_PAGE, ("on", "off")) == "on",
+        tracing=_is_traced(environ),
     )
     if faults:
         raise StartError("; ".join(faults), hint=f"known settings: {', '.join(contract.SETTINGS)}")
@@ -117,6 +124,14 @@ def _of_services(names: Collection[str]) -> set[str]:
         for service in services
         if name.startswith(service) and _OF_A_SERVICE.fullmatch(name, len(service))
     }
+
+
+def _is_traced(environ: Mapping[str, str]) -> bool:
+    """Source: OpenTelemetry, "Environment Variable Specification" and "OTLP Exporter Configuration"."""
+    off = environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    elsewhere = environ.get("OTEL_TRACES_EXPORTER") or "otlp"
+    endpoints = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    return not off and elsewhere == "otlp" and any(environ.get(name) for name in endpoints)
 
 
 def _unknown(name: str) -> str:
@@ -142,6 +157,12 @@ class _Reader:
         service = " (a Kubernetes Service sets this: enableServiceLinks: false)" if "://" in text else ""
         self.faults.append(f"{name} must be a whole number from {least} to {most}{service}")
         return default
+
+    def digest(self, name: str) -> str:
+        text = self.given.get(name, "")
+        if text and not _DIGEST.fullmatch(text):
+            self.faults.append(f"{name} must be sha256: and 64 hexadecimal digits")
+        return text
 
     def word(self, name: str, words: tuple[str, ...]) -> str:
         text = self.given.get(name, "").lower() or words[0]

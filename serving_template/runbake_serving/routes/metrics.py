@@ -9,9 +9,10 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 
-from runbake_serving.contract import VERSION
+from runbake_serving.contract import HEADER_IMAGE, HEADER_PROVENANCE, VERSION
 from runbake_serving.metrics.exposition import OPENMETRICS, TEXT, Labels, text_of, wants_openmetrics
 from runbake_serving.metrics.metrics import Metrics
+from runbake_serving.provenance import headers_of
 from runbake_serving.service import Service
 
 _LABEL_LIMIT = 200
@@ -48,7 +49,7 @@ def info_of(service: Service) -> Labels:
     if service.provenance is not None:
         with suppress(ValueError):
             document = json.loads(service.provenance.body)
-    headers = dict(service.provenance.headers) if service.provenance is not None else {}
+    headers = dict(headers_of(service.provenance, service.settings.image_digest))
     run, model = (
         part if isinstance(part, dict) else {} for part in (document.get("run"), document.get("model"))
     )
@@ -57,11 +58,8 @@ def info_of(service: Service) -> Labels:
         "model": model.get("registeredName") or model.get("name"),
         "version": model.get("registeredVersion"),
         "flavor": model.get("flavor"),
-        **{
-            name.removeprefix("X-Runbake-").replace("-", "_").lower(): value
-            for name, value in headers.items()
-            if name.endswith("-Digest")
-        },
+        "provenance_digest": headers.get(HEADER_PROVENANCE),
+        "image_digest": headers.get(HEADER_IMAGE),
         "runtime": VERSION,
     }
     return tuple(

@@ -1,0 +1,47 @@
+"""The typed protocol."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request, Response
+
+from runbake_serving.encoding import answer_of, problem_of
+from runbake_serving.errors import SchemaMismatch, UnsupportedMedia
+from runbake_serving.protocols.media_type import media_type_of
+from runbake_serving.refusals import PROBLEM
+from runbake_serving.service import JSON, Service
+from runbake_serving.typed.body import TypedReader
+from runbake_serving.typed.problems import BodyRefused
+
+
+def add_typed(app: FastAPI, service: Service) -> None:
+    """Add /predict, where the model has a signature: there is nothing to type without one."""
+    model = service.model
+    if model.inputs is None:
+        return
+    reader = TypedReader(model, model.inputs)
+
+    async def predict(request: Request) -> Response:
+        """A prediction, by the names and types of the model's signature."""
+        _check_content_type(request.headers.get("content-type"))
+        try:
+            body = await service.answer(request, read=reader.question, write=answer_of)
+        except SchemaMismatch as error:
+            return refusal(error, request.scope["state"]["request_id"])
+        return Response(body, media_type=JSON)
+
+    app.post("/predict")(predict)
+
+
+def refusal(error: SchemaMismatch, request_id: str) -> Response:
+    """422 with every fault there is."""
+    faults = error.errors() if isinstance(error, BodyRefused) else [{"pointer": "", "detail": str(error)}]
+    body = problem_of(
+        422, error.code, str(error), request_id=request_id, column=error.column, row=error.row, errors=faults
+    )
+    return Response(body, 422, media_type=PROBLEM)
+
+
+def _check_content_type(header: str | None) -> None:
+    media_type = media_type_of(header)
+    if media_type.name != JSON or media_type.parameters.get("charset", "utf-8") not in ("utf-8", "utf8"):
+        raise UnsupportedMedia("this route reads application/json in UTF-8")
