@@ -8,14 +8,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import docker
 import requests
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
+from docker.models.containers import Container
 
 from lab.base import ensure_base
 from lab.engine import ensure_engine, find_engine
@@ -72,9 +73,15 @@ def run_demo(state: State, story: Story) -> None:
             story,
         )
     )
-    url = _serve(parts.client, image, story)
-    _predict(url, holdout, story)
-    _shown(["runbake", "trace", image], parts, story)
+    container, url = _started(parts.client, image, story)
+    # The way back to the run needs no server: it is followed while the server starts, and shown in its turn.
+    tracing = ["runbake", "trace", image]
+    with _begun(tracing, parts) as trace:
+        with story.step("container", f"{url}/ping answers"):
+            _wait_until_ready(f"{url}/ping", lambda: container.logs(tail=40).decode(errors="replace"))
+        _predict(url, holdout, story)
+        story.command(tracing)
+        _told(trace, tracing)
     _say_what_runs(parts, url, image, story)
 
 
@@ -102,21 +109,36 @@ def _shown(command: list[str], parts: Parts, story: Story) -> str:
     """Show a command, run it with this environment's program, echo what it prints; its stdout."""
     story.command(command)
     started = time.monotonic()
-    done = subprocess.run(
+    with _begun(command, parts) as process:
+        out = _told(process, command)
+    story.note("", f"({time.monotonic() - started:.1f} s)")
+    return out
+
+
+@contextmanager
+def _begun(command: list[str], parts: Parts) -> Iterator[subprocess.Popen[str]]:
+    """A running command, that does not outlive the block."""
+    with subprocess.Popen(
         [str(Path(sys.executable).parent / command[0]), *command[1:]],
         cwd=_ROOT,
         env=_environment(parts),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
-        timeout=_COMMAND_DEADLINE_S,
-        check=False,
-    )
-    sys.stderr.write(done.stdout)
-    if done.returncode != 0:
-        raise LabError(f"{command[0]} {command[1]} ended with exit status {done.returncode}")
-    story.note("", f"({time.monotonic() - started:.1f} s)")
-    return done.stdout
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _told(process: subprocess.Popen[str], command: list[str]) -> str:
+    """Wait for the end of a command and echo what it printed; its stdout."""
+    out, _ = process.communicate(timeout=_COMMAND_DEADLINE_S)
+    sys.stderr.write(out)
+    if process.returncode != 0:
+        raise LabError(f"{command[0]} {command[1]} ended with exit status {process.returncode}")
+    return out
 
 
 def _environment(parts: Parts) -> dict[str, str]:
@@ -136,10 +158,9 @@ def _last_line(text: str) -> str:
     return lines[-1].strip()
 
 
-def _serve(client: docker.DockerClient, image: str, story: Story) -> str:
-    """Start the image as one would in production: read-only, not root; the address that answers."""
-    with suppress(NotFound):
-        client.containers.get(CONTAINER).remove(force=True)
+def _started(client: docker.DockerClient, image: str, story: Story) -> tuple[Container, str]:
+    """Start the image as one would in production, read-only and not root; the container and its address."""
+    earlier = _removed(client)
     port = port_near(_SERVING_PORT)
     story.command(
         [
@@ -155,10 +176,22 @@ def _serve(client: docker.DockerClient, image: str, story: Story) -> str:
         tmpfs={"/tmp": ""},  # noqa: S108 - the container's
         ports={"8080/tcp": ("127.0.0.1", port)},
     )
-    url = f"http://127.0.0.1:{port}"
-    with story.step("container", f"{url}/ping answers"):
-        _wait_until_ready(f"{url}/ping", lambda: container.logs(tail=40).decode(errors="replace"))
-    return url
+    if earlier and earlier != container.attrs["Image"]:
+        # After the new one, which shares most of its layers; it may have another use by now.
+        with suppress(APIError):
+            client.images.remove(earlier)
+    return container, f"http://127.0.0.1:{port}"
+
+
+def _removed(client: docker.DockerClient) -> str:
+    """Remove the container of an earlier demo; the image that it ran, "" where there was none."""
+    try:
+        container = client.containers.get(CONTAINER)
+    except NotFound:
+        return ""
+    image = str(container.attrs["Image"])
+    container.remove(force=True)
+    return image
 
 
 def _wait_until_ready(url: str, log: Callable[[], str]) -> None:
