@@ -15,7 +15,7 @@ from platformdirs import user_cache_path
 
 from benchmarks.containerize.parts import commit, fresh_checkout
 from benchmarks.containerize.table import Row, machine, markdown
-from benchmarks.serving import throughput
+from benchmarks.serving import bulk, forms, images, overload, throughput
 from benchmarks.serving.bench import FULL, QUICK, Bench
 from benchmarks.serving.wrk import ensure_wrk
 
@@ -25,6 +25,11 @@ CASES: dict[str, Callable[[Bench], list[Row]]] = {
     "float": throughput.floats,
     "text": throughput.text,
     "mixed": throughput.mixed,
+    "forms": forms.forms,
+    "bulk": bulk.bulk,
+    "start": images.start,
+    "memory": images.memory,
+    "overload": overload.overload,
 }
 
 NOTES = ()
@@ -52,7 +57,8 @@ def main() -> int:
             sizes=QUICK if arguments.quick else FULL,
         )
         ensure_wrk(work)
-        rows = _measured(arguments.only or list(CASES), bench)
+        with bench.ends:
+            rows = _measured(arguments.only or list(CASES), bench)
     text = markdown(rows, title="serving", head=_head(bench, time.monotonic() - started), notes=NOTES)
     print(text)
     if whole:

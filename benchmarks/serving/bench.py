@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
+from benchmarks.containerize.parts import Parts, running_parts
 from benchmarks.serving import models, servers
 from benchmarks.serving.environments import environment
 from benchmarks.serving.models import Saved
@@ -21,20 +23,30 @@ class Sizes:
     seconds: int
     overload_s: int
     requests: int
+    starts: int
 
 
-FULL = Sizes(repeats=3, seconds=4, overload_s=60, requests=10_000)
-QUICK = Sizes(repeats=1, seconds=1, overload_s=5, requests=1_000)
+FULL = Sizes(repeats=3, seconds=4, overload_s=60, requests=10_000, starts=7)
+QUICK = Sizes(repeats=1, seconds=1, overload_s=5, requests=1_000, starts=2)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Bench:
-    """`cache` outlives the benchmark, `work` does not; `runtime` holds the package `runbake_serving`."""
+    """`cache` outlives the benchmark, `work` does not; `runtime` holds the package `runbake_serving`.
+
+    `ends` takes what lasts as long as the benchmark.
+    """
 
     cache: Path
     work: Path
     runtime: Path
     sizes: Sizes
+    ends: ExitStack = field(default_factory=ExitStack)
+
+    @cached_property
+    def parts(self) -> Parts:
+        """What makes images: a registry, an MLflow server, a base, runbake in a venv of its own."""
+        return self.ends.enter_context(running_parts(self.work))
 
     def saved(self, name: str) -> Saved:
         """The model called `name`, saved for MLflow."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.containerize.processes import timed
+from benchmarks.serving.processes import cpu_seconds
 from benchmarks.serving.cores import CLIENT_CORE
 from benchmarks.serving.models import Body
 from benchmarks.serving.servers import NotThere, Running, ask
@@ -23,11 +24,16 @@ _NUMBER = re.compile(rb"-?[0-9]+(?:\.[0-9]+)?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What wrk found: answers a second, latencies in milliseconds."""
+    """What wrk found: answers, answers a second, latencies and the server's own time for one answer in milliseconds.
 
+    Its own time is what its processes took of the core: other work on the machine moves it least.
+    """
+
+    answers: float
     per_second: float
     p50_ms: float
     p99_ms: float
+    cpu_ms: float
 
 
 def ensure_wrk(work: Path) -> None:
@@ -43,6 +49,7 @@ def load(running: Running, path: str, body: Body, *, connections: int, seconds: 
     """
     file = work / "body"
     file.write_bytes(body.content)
+    before_s = cpu_seconds(running.pid)
     done = timed(
         [
             *("taskset", "-c", str(CLIENT_CORE), "wrk", "-t", "1", "-c", str(connections)),
@@ -51,22 +58,27 @@ def load(running: Running, path: str, body: Body, *, connections: int, seconds: 
         ],
         environment={**os.environ, "WRK_BODY": str(file), "WRK_TYPE": body.content_type},
     )
+    took_s = cpu_seconds(running.pid) - before_s
     told = json.loads(done.stdout.strip().split("\n")[-1])
     if told["status"] or told["broken"] or not told["requests"]:
         raise NotThere(f"{running.server.name}{path}: {told}")
     return Load(
+        answers=told["requests"],
         per_second=told["requests"] / told["microseconds"] * 1e6,
         p50_ms=told["p50"] / 1e3,
         p99_ms=told["p99"] / 1e3,
+        cpu_ms=took_s / told["requests"] * 1e3,
     )
 
 
 def middle(loads: Sequence[Load]) -> Load:
     """The median of each figure."""
     return Load(
+        answers=median(one.answers for one in loads),
         per_second=median(one.per_second for one in loads),
         p50_ms=median(one.p50_ms for one in loads),
         p99_ms=median(one.p99_ms for one in loads),
+        cpu_ms=median(one.cpu_ms for one in loads),
     )
 
 

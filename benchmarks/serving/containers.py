@@ -1,0 +1,109 @@
+"""An image that runbake made, in a real engine."""
+
+from __future__ import annotations
+
+import ctypes
+import http.client
+import os
+import threading
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlflow
+
+from benchmarks.containerize.ours import containerize
+from benchmarks.containerize.processes import timed
+from benchmarks.serving.bench import Bench
+from benchmarks.serving.models import Saved, requirements
+from benchmarks.serving.servers import NotThere
+
+_CLONE_NEWNET = 0x40000000
+_DEADLINE_S = 60.0
+_PORT = 8080
+
+
+def image(bench: Bench, name: str, saved: Saved) -> str:
+    """The reference by digest of an image with this model, in the engine; logged, built and pushed before."""
+    parts = bench.parts
+    mlflow.set_tracking_uri(parts.mlflow)
+    mlflow.set_experiment("benchmark")
+    with warnings.catch_warnings(), mlflow.start_run() as run:
+        warnings.simplefilter("ignore")
+        mlflow.sklearn.log_model(
+            saved.model,
+            name="model",
+            serialization_format="cloudpickle",
+            input_example=saved.rows.head(2),
+            pip_requirements=requirements(),
+        )
+    built = containerize(parts, run.info.run_id, f"serving-{name}", cache=parts.work / "cache")
+    reference = str(built.report["reference"])
+    timed(["docker", "pull", "-q", reference])
+    bench.ends.callback(timed, ["docker", "image", "rm", "-f", reference])
+    return reference
+
+
+@contextmanager
+def container(image: str, *options: str) -> Iterator[tuple[int, str]]:
+    """Run an image read-only, as its own user; its first process and its id. It is removed at the end."""
+    done = timed(["docker", "run", "-d", "--read-only", *options, image])
+    name = done.stdout.strip().split("\n")[-1]
+    try:
+        pid = timed(["docker", "inspect", "-f", "{{.State.Pid}}", name]).stdout.strip()
+        yield int(pid), name
+    finally:
+        timed(["docker", "rm", "-f", name])
+
+
+def seconds_to_first_200(image: str, options: Sequence[str] = ()) -> float:
+    """From `docker run`, without network, to the first GET /ping that is answered 200.
+
+    Raises:
+        NotThere: nothing answered in time; the message has the container's log.
+    """
+    started = time.monotonic()
+    with container(image, "--network", "none", *options) as (pid, name):
+        answered = _in_network_of(pid, give_up_at=started + _DEADLINE_S)
+        if answered is None:
+            raise NotThere(f"nothing answers: {timed(['docker', 'logs', name]).stderr[-3000:]}")
+        return answered - started
+
+
+def _in_network_of(pid: int, *, give_up_at: float) -> float | None:
+    """When /ping was answered 200. A thread of its own enters the container's network, and ends in it."""
+    found: list[float] = []
+
+    def ask() -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        with Path(f"/proc/{pid}/ns/net").open("rb") as namespace:
+            if libc.setns(namespace.fileno(), _CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), "cannot enter the container's network (root can)")
+        while time.monotonic() < give_up_at and not found:
+            if _answers():
+                found.append(time.monotonic())
+            else:
+                time.sleep(0.005)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    return found[0] if found else None
+
+
+def _answers() -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", _PORT, timeout=5)
+    try:
+        connection.request("GET", "/ping")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def user_of(pid: int) -> int:
+    """The user that a process runs as."""
+    return os.stat(f"/proc/{pid}").st_uid
