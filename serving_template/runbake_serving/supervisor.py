@@ -1,6 +1,7 @@
 """The process that owns the sockets and the workers: load once, fork, watch, drain.
 
-The model is loaded before the fork and frozen (`gc.freeze`), so that workers share its memory. This process
+The model is loaded before the fork and frozen (`gc.freeze`), so that workers share its memory: a collection
+writes into every object that it looks at, and its page is copied. This process
 never predicts: OpenMP in a forked child hangs if its parent used it. Signals are waited for, not handled:
 with all of them blocked there is no moment at which one is lost or strikes in the middle of something.
 """
@@ -152,7 +153,6 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
         # Workers end when the other end closes, also when this process is killed without a word.
         self._lifeline = os.pipe()
-        gc.collect()
         gc.freeze()
         for _ in range(self.workers):
             self._start_worker()
@@ -168,6 +168,7 @@ class Supervisor:
         status = CRASHED
         try:
             os.close(self._lifeline[1])
+            gc.enable()
             status = self.work(self.sockets, self._lifeline[0])
         except BaseException as error:  # noqa: BLE001 -- the process ends here, and nobody else would tell why
             LOGGER.error("worker failed", extra={"fields": cause_of(error)})
