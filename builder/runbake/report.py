@@ -41,6 +41,7 @@ def finished(release: Release) -> dict[str, object]:
                 "digest": str(platform.descriptor.digest),
                 "base": str(planned.base.digest),
                 "lock": planned.lock.digest,
+                "lockStoredOnRun": planned.stored,
                 "provenance": str(provenance.digest),
                 "layers": [
                     {
@@ -76,6 +77,7 @@ def failed(asked: str, error: BaseException) -> dict[str, object]:
             "exitCode": _exit_code_of(error),
             "problem": str(error) if ours else "the command's own output says more",
             "try": error.hint if isinstance(error, RunbakeError) else "",
+            "done": list(getattr(error, "__notes__", ())),
         },
     }
 
