@@ -5,6 +5,7 @@ Each is locked while it is in use. A lock ends with its process, however that en
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import os
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 
 PREFIX = "tmp-"
 _LOCK, _WORK = "lock", "work"
+_in_use: set[Path] = set()
 
 
 @contextmanager
@@ -26,6 +28,7 @@ def scratch_directory(parent: Path) -> Iterator[Path]:
     """
     sweep(parent)
     home, handle = _made(parent)
+    _in_use.add(home)
     try:
         work = home / _WORK
         work.mkdir()
@@ -33,7 +36,15 @@ def scratch_directory(parent: Path) -> Iterator[Path]:
     finally:
         # What an abandoned thread writes meanwhile, the next sweep removes.
         shutil.rmtree(home, ignore_errors=True)
+        _in_use.discard(home)
         os.close(handle)
+
+
+@atexit.register
+def _remove_abandoned() -> None:
+    """A thread that waits for a server is not waited for (see `crew`), and never comes to its `finally`."""
+    for home in tuple(_in_use):
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def sweep(parent: Path) -> None:

@@ -63,6 +63,25 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path) -> No
         assert homes(tmp_path) == [work.parent]
 
 
+def test_what_an_abandoned_thread_holds_is_removed_when_the_process_ends(tmp_path: Path) -> None:
+    """A daemon thread that never comes back leaves nothing, where the process ends by itself."""
+    script = """
+import sys, threading
+from pathlib import Path
+from runbake.scratch import scratch_directory
+begun = threading.Event()
+def wait():
+    with scratch_directory(Path(sys.argv[1])):
+        begun.set()
+        threading.Event().wait()
+threading.Thread(target=wait, daemon=True).start()
+begun.wait(30)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], env=environment, check=True, timeout=60)
+    assert homes(tmp_path) == []
+
+
 def test_what_was_there_before_there_were_locks_is_removed(tmp_path: Path) -> None:
     """A directory without a lock is nobody's; files and other names are not looked at."""
     (tmp_path / f"{PREFIX}old").mkdir()
