@@ -39,9 +39,15 @@ class Crew:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:
+        if error is None:
+            try:
+                wait(self._started)
+            except BaseException:  # Ctrl-C at this very moment
+                self._stop.set()
+                raise
+        else:
             self._stop.set()
-        wait(self._started, timeout=None if error is None else GRACE_S)
+            wait(self._started, timeout=GRACE_S)
 
     def check(self) -> None:
         """Long work calls this now and then.
