@@ -11,14 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import orjson
 from pydantic_core import SchemaValidator, ValidationError
 
 from runbake_serving.errors import InvalidRequest
 from runbake_serving.model import Model, Question
 from runbake_serving.protocols.json_forms import question_of_form
 from runbake_serving.signature import Column, Columns, Inputs, Param, Scalar
-from runbake_serving.typed.problems import BodyRefused, Fault, fault_at, refusal_of, unknown_fault
+from runbake_serving.typed.problems import BodyRefused, Fault, fault_at, refusal_of
 from runbake_serving.typed.schema import body_schema, may_be_null
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ class TypedReader:
         if schema is None:
             raise ValueError("the model has no signature")
         self._validator = SchemaValidator(schema)
-        self._model, self._inputs = model, inputs
+        self._model = model
         self._params = {param.name: param for param in model.signature.params or ()}
         self._value: Callable[[Any], tuple[str, Any]] = (
             _Table(inputs).form if isinstance(inputs, Columns) else _tensors
@@ -66,30 +65,8 @@ class TypedReader:
         except ValidationError as error:
             if error.errors(include_url=False, include_input=False)[0]["type"] == "json_invalid":
                 raise InvalidRequest("the body is not valid JSON") from error
-            raise refusal_of(error, self._unknown(body, error)) from error
+            raise refusal_of(error) from error
         return document
-
-    def _unknown(self, body: bytes, error: ValidationError) -> list[Fault]:
-        """Names in the place of missing ones: misspelt, as a rule."""
-        places = {
-            one["loc"][:-1]
-            for one in error.errors(include_url=False, include_input=False)
-            if one["type"] == "missing"
-        }
-        document, faults = orjson.loads(body), list[Fault]()
-        for place in places:
-            known = self._names_at(place)
-            given = _at(document, place)
-            if known is not None and isinstance(given, dict):
-                faults.extend(unknown_fault(place, name) for name in given if name not in known)
-        return faults[:_MOST_UNKNOWN]
-
-    def _names_at(self, place: Sequence[int | str]) -> frozenset[str] | None:
-        if not place:
-            return frozenset({"rows" if isinstance(self._inputs, Columns) else "inputs", "params"})
-        if place[0] in ("rows", "inputs") and len(place) == (2 if place[0] == "rows" else 1):
-            return frozenset(map(str, self._inputs.by_name))
-        return None
 
 
 class _Table:
@@ -189,9 +166,3 @@ def _param_item(value: str, param: Param) -> Any:
         raise BodyRefused([fault_at(("params", param.name), "is not a day of the calendar")]) from error
     # A param is a Python datetime in the end, which counts microseconds.
     return np.datetime_as_string(np.datetime64(moment, "us"))
-
-
-def _at(document: Any, place: Sequence[int | str]) -> Any:
-    for step in place:
-        document = document[step]
-    return document

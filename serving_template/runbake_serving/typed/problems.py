@@ -5,21 +5,20 @@ Source: RFC 9457, section 3 (the extension member `errors`); RFC 6901 (JSON Poin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import ErrorDetails, ValidationError
 
 from runbake_serving.errors import SchemaMismatch
-from runbake_serving.typed.schema import UNKNOWN
+from runbake_serving.typed.schema import NAMES
 
 MOST_FAULTS = 20
 """An answer lists so many faults; more are counted."""
 _STEP_LIMIT = 100
 _OWN = frozenset({"moment", "base64", "ascii"})
 _DETAILS: Mapping[str, str] = {
-    "missing": "is missing",
     "float_type": "must be a number",
     "finite_number": "must be a number within the range of its type",
     "int_type": "must be a whole number",
@@ -71,17 +70,10 @@ class BodyRefused(SchemaMismatch):
         return [fault.members() for fault in self.faults]
 
 
-def refusal_of(error: ValidationError, others: Iterable[Fault] = ()) -> BodyRefused:
-    """What to answer to this error of the schema; `others` are faults that it could not see."""
-    faults = [*others]
-    for one in error.errors(include_url=False, include_input=False):
-        faults.extend(_faults(one))
+def refusal_of(error: ValidationError) -> BodyRefused:
+    """What to answer to this error of the schema."""
+    faults = [fault for one in error.errors(include_url=False, include_input=False) for fault in _faults(one)]
     return BodyRefused(faults[:MOST_FAULTS], more=max(0, len(faults) - MOST_FAULTS))
-
-
-def unknown_fault(place: Sequence[int | str], name: str) -> Fault:
-    """A name that the signature does not know, in the object at this place."""
-    return fault_at((*place, name), "is not known")
 
 
 def fault_at(place: Sequence[int | str], detail: str) -> Fault:
@@ -98,8 +90,9 @@ def fault_at(place: Sequence[int | str], detail: str) -> Fault:
 
 def _faults(error: ErrorDetails) -> Iterator[Fault]:
     place = error["loc"]
-    if error["type"] == UNKNOWN:
-        yield from (unknown_fault(place, name) for name in error["ctx"]["names"])
+    if error["type"] == NAMES:
+        yield from (fault_at((*place, name), "is not known") for name in error["ctx"]["unknown"])
+        yield from (fault_at((*place, name), "is missing") for name in error["ctx"]["missing"])
     else:
         yield fault_at(place, _detail(error))
 

@@ -6,7 +6,8 @@ pydantic-core reads JSON straight into checked values; no class is made: any tex
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,9 @@ from runbake_serving.signature import (
     Type,
 )
 
-UNKNOWN = "unknown_names"
-"""The type of the error that names what the signature does not know."""
-_MOST_UNKNOWN = 20
+NAMES = "names"
+"""The type of the error that tells which names are unknown and which are missing."""
+_MOST_NAMES = 20
 _NAME_LIMIT = 100
 
 # Years that nanoseconds in 64 bits can count.
@@ -51,10 +52,10 @@ def body_schema(signature: Signature) -> CoreSchema | None:
     if inputs is None:
         return None
     key = "rows" if isinstance(inputs, Columns) else "inputs"
-    fields = {key: core.typed_dict_field(inputs_schema(inputs), required=True)}
+    fields = {key: inputs_schema(inputs)}
     if signature.params:
-        fields["params"] = core.typed_dict_field(params_schema(signature.params), required=False)
-    return _closed(fields)
+        fields["params"] = params_schema(signature.params)
+    return _closed(fields, required=[key])
 
 
 def inputs_schema(inputs: Inputs) -> CoreSchema:
@@ -63,9 +64,8 @@ def inputs_schema(inputs: Inputs) -> CoreSchema:
         return _list(row_schema(inputs), least=1)
     if not inputs.named:
         return tensor_schema(inputs.tensors[0])
-    return _closed(
-        {str(name): core.typed_dict_field(tensor_schema(one)) for name, one in inputs.by_name.items()}
-    )
+    tensors = {str(name): tensor_schema(one) for name, one in inputs.by_name.items()}
+    return _closed(tensors, required=tensors)
 
 
 def row_schema(columns: Columns) -> CoreSchema:
@@ -73,16 +73,14 @@ def row_schema(columns: Columns) -> CoreSchema:
     if not columns.named:
         return core.tuple_schema([_column(column) for column in columns.columns])
     return _closed(
-        {
-            str(name): core.typed_dict_field(_column(column), required=column.required)
-            for name, column in columns.by_name.items()
-        }
+        {str(name): _column(column) for name, column in columns.by_name.items()},
+        required=[str(name) for name, column in columns.by_name.items() if column.required],
     )
 
 
 def params_schema(params: tuple[Param, ...]) -> CoreSchema:
     """The value of `params`: every param may be left out."""
-    return _closed({param.name: core.typed_dict_field(_param(param), required=False) for param in params})
+    return _closed({param.name: _param(param) for param in params}, required=())
 
 
 def may_be_null(column: Column) -> bool:
@@ -123,12 +121,8 @@ def _type(type_: Type, *, required: bool) -> CoreSchema:
             return _list(_type(type_.items, required=True), least=1 if required else None)
         case Object():
             return _closed(
-                {
-                    part.name: core.typed_dict_field(
-                        _optional(part.type, part.required), required=part.required
-                    )
-                    for part in type_.properties
-                }
+                {part.name: _optional(part.type, part.required) for part in type_.properties},
+                required=[part.name for part in type_.properties if part.required],
             )
         case Map():
             values = _type(type_.values, required=True)
@@ -208,27 +202,25 @@ def _list(items: CoreSchema, *, least: int | None = None, most: int | None = Non
     return core.list_schema(items, min_length=least, max_length=most, strict=True, fail_fast=True)
 
 
-def _closed(fields: Mapping[str, core.TypedDictField]) -> CoreSchema:
+def _closed(fields: Mapping[str, CoreSchema], *, required: Iterable[str]) -> CoreSchema:
     """An object of these fields and no others."""
-    # pydantic-core's own `forbid` makes an error of each of a million unknown names.
-    known = frozenset(fields)
+    # pydantic-core's own errors of these kinds each copy the object, or are one for each of a million names.
+    known, needed = frozenset(fields), frozenset(required)
 
     def check(value: dict[str, Any]) -> dict[str, Any]:
-        if len(value) > len(known) or not known.issuperset(value):
-            raise PydanticCustomError(UNKNOWN, "unknown names", {"names": _unknown(value, known)})
+        if not (known.issuperset(value) and (len(value) == len(known) or needed.issubset(value))):
+            unknown = islice((name[:_NAME_LIMIT] for name in value if name not in known), _MOST_NAMES)
+            missing = islice((name for name in fields if name in needed and name not in value), _MOST_NAMES)
+            raise PydanticCustomError(NAMES, "names", {"unknown": list(unknown), "missing": list(missing)})
         return value
 
-    told = {"pydantic_js_updates": {"additionalProperties": False}}
-    return core.no_info_after_validator_function(
-        check, core.typed_dict_schema(dict(fields), extra_behavior="allow", strict=True, metadata=told)
+    told: dict[str, Any] = {"additionalProperties": False}
+    if needed:
+        told["required"] = [name for name in fields if name in needed]
+    inner = core.typed_dict_schema(
+        {name: core.typed_dict_field(schema, required=False) for name, schema in fields.items()},
+        extra_behavior="allow",
+        strict=True,
+        metadata={"pydantic_js_updates": told},
     )
-
-
-def _unknown(value: Mapping[str, Any], known: frozenset[str]) -> list[str]:
-    names = []
-    for name in value:
-        if name not in known:
-            names.append(name[:_NAME_LIMIT])
-            if len(names) == _MOST_UNKNOWN:
-                break
-    return names
+    return core.no_info_after_validator_function(check, inner)
