@@ -1,217 +1,125 @@
 """MLflow's scoring protocol: bodies of /invocations.
 
-JSON with exactly one of `dataframe_split`, `dataframe_records`, `instances`, `inputs`, and maybe `params`; or
-csv with a header line. Answers are equal to those of MLflow's own server, with these deviations, each in
-favour of the caller: content types in any case; csv in the common charsets, without a header line
-(`header=absent`), for tensors and for datetimes, which MLflow refuses; NaN and infinities are null; refused
-are whole numbers out of range (MLflow wraps them around), rows of unequal lengths (it fills them up, or makes
-the first fields of a csv an index and shifts the rest), two csv columns of one name, and more labels than
-rows (it repeats the rows).
+JSON (`json_forms`), csv, JSON Lines, Parquet and Arrow streams, each maybe compressed. docs/serving.md lists
+where answers differ from those of MLflow's own server.
 
-Source: mlflow/pyfunc/scoring_server/__init__.py, mlflow/utils/proto_json_utils.py of MLflow 3.17.
+Source: mlflow/pyfunc/scoring_server/__init__.py of MLflow 3.17.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import numpy as np
-import orjson
-import pandas as pd
-
-from runbake_serving.casting import array_of, cast_frame, cast_value, first_spec, specs_of
-from runbake_serving.enforcement import REFUSALS
-from runbake_serving.errors import InvalidRequest, UnsupportedMedia
+from runbake_serving.errors import UnsupportedMedia
 from runbake_serving.model import Model, Question
+from runbake_serving.protocols.answers import ARROW, LINES
+from runbake_serving.protocols.charsets import decoded
+from runbake_serving.protocols.compression import unpacked
 from runbake_serving.protocols.csv import frame_of_csv
+from runbake_serving.protocols.json_forms import FORMATS, question_of_form, question_of_json
+from runbake_serving.protocols.json_lines import form_of_lines
 from runbake_serving.protocols.media_type import MediaType
-from runbake_serving.signature import Array, Column, Columns, Inputs, Scalar
+from runbake_serving.service import Unpacked
 
-FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
-_SPARSE_ALLOWANCE = 1_000_000
+PARQUET = ("application/vnd.apache.parquet", "application/x-parquet", "application/parquet")
+READ = ("application/json", "text/csv", LINES[0], PARQUET[0], ARROW)
+"""Content types; some are known by other names too."""
+_OFFLINE_LIMIT_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """How a body becomes a question, in one step or two; see `Service.answer`."""
+
+    read: Callable[[Any], Question]
+    unpack: Callable[[bytes], Unpacked] | None = None
+
+
+def reader_of(media_type: MediaType, model: Model, *, coding: str = "", limit_bytes: int) -> Reader:
+    """How to read bodies of this content type for this model, compressed as `coding` says.
+
+    Raises:
+        UnsupportedMedia: a content type, or a parameter of it, that is not known.
+    """
+    table = _table_reader(media_type, model, limit_bytes)
+    if table is not None:
+        read, open_table = table
+        return Reader(read, lambda body: open_table(unpacked(body, coding, limit_bytes) if coding else body))
+    read = _plain_reader(media_type, model)
+    if not coding:
+        return Reader(read)
+
+    def unpack(body: bytes) -> Unpacked:
+        plain = unpacked(body, coding, limit_bytes)
+        return Unpacked(plain, len(plain))
+
+    return Reader(read, unpack)
 
 
 def question_of(body: bytes, media_type: MediaType, model: Model) -> Question:
-    """What one body of /invocations asks, not yet checked against the signature.
+    """What one body asks, not yet checked against the signature; for what is no request over HTTP.
 
     Raises:
-        UnsupportedMedia: neither JSON nor csv, or a parameter that is not known.
+        UnsupportedMedia: a content type, or a parameter of it, that is not known.
         InvalidRequest: the body is not what its content type promises.
     """
-    if media_type.name == "application/json":
+    reader = reader_of(media_type, model, limit_bytes=_OFFLINE_LIMIT_BYTES)
+    return reader.read(reader.unpack(body).data if reader.unpack is not None else body)
+
+
+def _plain_reader(media_type: MediaType, model: Model) -> Callable[[bytes], Question]:
+    name = media_type.name
+    if name == "application/json":
         _check_parameters(media_type, known=("charset",))
-        if media_type.parameters.get("charset", "utf-8") not in ("utf-8", "utf8"):
-            raise UnsupportedMedia("JSON is read as UTF-8 only")
-        return _question_of_json(body, model)
-    if media_type.name == "text/csv":
+        charset = media_type.parameters.get("charset", "utf-8")
+        if charset in ("utf-8", "utf8"):
+            return partial(question_of_json, model=model)
+        return lambda body: question_of_json(decoded(body, charset), model)
+    if name == "text/csv":
         _check_parameters(media_type, known=("charset", "header"))
-        return Question(data=frame_of_csv(body, media_type.parameters, model.inputs))
-    raise UnsupportedMedia("this route reads application/json and text/csv")
+        return lambda body: Question(data=frame_of_csv(body, media_type.parameters, model.inputs))
+    if name in LINES:
+        _check_parameters(media_type, known=("charset",))
+        charset = media_type.parameters.get("charset", "utf-8")
+        return lambda body: _question_of_lines(decoded(body, charset).encode(), model)
+    raise UnsupportedMedia(f"this route reads {', '.join(READ)}")
+
+
+def _question_of_lines(body: bytes, model: Model) -> Question:
+    form, value = form_of_lines(body, model.inputs)
+    return question_of_form(form, value, model)
+
+
+def _table_reader(
+    media_type: MediaType, model: Model, limit_bytes: int
+) -> tuple[Callable[[Any], Question], Callable[[bytes], Unpacked]] | None:
+    if media_type.name != ARROW and media_type.name not in PARQUET:
+        return None
+    _check_parameters(media_type, known=())
+    is_arrow = media_type.name == ARROW
+
+    def read(table: Any) -> Question:
+        from runbake_serving.protocols.columnar import data_of_table
+
+        return Question(data=data_of_table(table, model))
+
+    def unpack(body: bytes) -> Unpacked:
+        # pyarrow is imported here, beside the event loop.
+        from runbake_serving.protocols.columnar import size_of, table_of_parquet, table_of_stream
+
+        table = (table_of_stream if is_arrow else table_of_parquet)(body, limit_bytes, model.inputs)
+        return Unpacked(table, size_of(table))
+
+    return read, unpack
 
 
 def _check_parameters(media_type: MediaType, *, known: tuple[str, ...]) -> None:
     if media_type.parameters.keys() - set(known):
-        raise UnsupportedMedia(f"{media_type.name} takes the parameters {', '.join(known)}")
+        names = f"the parameters {', '.join(known)}" if known else "no parameters"
+        raise UnsupportedMedia(f"{media_type.name} takes {names}")
 
 
-# --- JSON ----------------------------------------------------------------------------------------------
-
-
-def _question_of_json(body: bytes, model: Model) -> Question:
-    document = _parsed(body)
-    if not isinstance(document, dict):
-        raise InvalidRequest("the body must be a JSON object")
-    given = [name for name in FORMATS if name in document]
-    if len(given) != 1:
-        found = f"{len(given)} were given" if given else "none was given"
-        raise InvalidRequest(f"the body must have exactly one of {', '.join(FORMATS)}: {found}")
-    value, params = document[given[0]], document.get("params")
-    # Any other body goes the long way through a DataFrame, which finds the right words for what is wrong.
-    if (table := model.read_table(given[0], value)) is not None:
-        return Question(data=table, params=params)
-    try:
-        return Question(data=_READERS[given[0]](value, model.inputs), params=params)
-    except REFUSALS as error:
-        raise InvalidRequest(f"{given[0]} cannot be read: rows or columns do not fit together") from error
-
-
-def _parsed(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return _parsed_leniently(body)
-
-
-def _parsed_leniently(body: bytes) -> Any:
-    # Python clients send NaN, which JSON does not have and orjson refuses; MLflow takes it.
-    if b"NaN" not in body and b"Infinity" not in body:
-        raise InvalidRequest("the body is not valid JSON")
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest("the body is not valid JSON") from error
-
-
-def _frame_of_split(value: Any, inputs: Inputs | None) -> Any:
-    if not isinstance(value, dict) or "data" not in value or value.keys() - {"data", "columns", "index"}:
-        raise InvalidRequest("dataframe_split must be an object with 'data' and maybe 'columns' and 'index'")
-    rows, index = value["data"], value.get("index")
-    if not isinstance(rows, list) or any(isinstance(row, dict) for row in rows):
-        raise InvalidRequest("dataframe_split: 'data' must be a list of rows, each a list")
-    if index is not None and not (isinstance(index, list) and len(index) == len(rows)):
-        raise InvalidRequest("dataframe_split: 'index' must be a list with one label for each row")
-    _check_distinct(value.get("columns"))
-    _check_rows(rows)
-    return cast_frame(pd.DataFrame(data=rows, columns=value.get("columns"), index=index), inputs)
-
-
-def _check_rows(rows: list[Any]) -> None:
-    # pandas fills short rows up with gaps, or makes a column of lists, by what it meets first.
-    kinds = {type(row) if isinstance(row, (list, dict)) else None for row in rows}
-    if len(kinds) > 1 or (kinds == {list} and len({len(row) for row in rows}) > 1):
-        raise InvalidRequest("the rows have different lengths or kinds")
-
-
-def _check_distinct(columns: Any) -> None:
-    if columns is None:
-        return
-    if not isinstance(columns, list) or not all(isinstance(name, (str, int, float)) for name in columns):
-        raise InvalidRequest("dataframe_split: 'columns' must be a list of names")
-    if len(set(columns)) != len(columns):
-        raise InvalidRequest("dataframe_split: two columns have one name")
-
-
-def _frame_of_records(value: Any, inputs: Inputs | None) -> Any:
-    if not isinstance(value, list):
-        raise InvalidRequest("dataframe_records must be a list of objects")
-    _check_rows(value)
-    return cast_frame(pd.DataFrame(data=_bounded_records(value, inputs)), inputs)
-
-
-def _bounded_records(rows: list[Any], inputs: Inputs | None) -> list[Any]:
-    if not rows or not all(isinstance(row, dict) for row in rows):
-        return rows
-    if names := specs_of(inputs):
-        return [{name: row[name] for name in names if name in row} for row in rows]
-    # A table has a cell for each row and name: a million rows with a name each would fill the memory.
-    distinct, given = len(set().union(*rows)), sum(map(len, rows))
-    if distinct * len(rows) > 4 * given + _SPARSE_ALLOWANCE:
-        raise InvalidRequest("dataframe_records: the objects have too few names in common")
-    return rows
-
-
-def _data_of_inputs(value: Any, inputs: Inputs | None) -> Any:
-    specs = specs_of(inputs)
-    if len(specs) == 1 and isinstance(value, list) and not any(isinstance(item, dict) for item in value):
-        value = {next(iter(specs)): value}
-    if isinstance(value, dict):
-        if inputs is not None and not specs:
-            raise InvalidRequest("the model takes one array, not named ones")
-        return {name: cast_value(item, spec) for name, item, spec in _known(value, specs)}
-    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-        return [{name: cast_value(item, spec) for name, item, spec in _known(row, specs)} for row in value]
-    return cast_value(value, first_spec(inputs))
-
-
-def _known(value: dict[str, Any], specs: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    # What the signature does not name is dropped later in any case; here it cannot fail to be cast.
-    return [(name, item, specs.get(name)) for name, item in value.items() if not specs or name in specs]
-
-
-def _data_of_instances(value: Any, inputs: Inputs | None) -> Any:
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        data: Any = _turned(value, inputs)
-    else:
-        data = _data_of_inputs(value, inputs)
-    if isinstance(data, dict):
-        _check_lengths(data, inputs)
-    return data
-
-
-def _turned(rows: list[Any], inputs: Inputs | None) -> dict[str, Any]:
-    """Rows of named values as named columns."""
-    specs, columns = specs_of(inputs), dict[str, list[Any]]()
-    for row in rows:
-        if not isinstance(row, dict):
-            raise InvalidRequest("instances must be all objects or all arrays")
-        for name, value, spec in _known(row, specs):
-            # Scalars are cast as a whole column below, to the same end and many times faster.
-            columns.setdefault(name, []).append(value if _is_plain(value, spec) else cast_value(value, spec))
-    return {name: _joined(values, specs.get(name)) for name, values in columns.items()}
-
-
-def _is_plain(value: Any, spec: Any) -> bool:
-    return isinstance(spec, Column) and isinstance(spec.type, Scalar) and not isinstance(value, (list, dict))
-
-
-def _joined(values: list[Any], spec: Any) -> Any:
-    if isinstance(spec, Column) and isinstance(spec.type, Scalar):
-        return cast_value(values, spec)
-    return array_of(values)
-
-
-def _check_lengths(data: dict[str, Any], inputs: Inputs | None) -> None:
-    lengths = {name: len(value) for name, value in data.items() if _has_length(value)}
-    if isinstance(inputs, Columns) and inputs.named:
-        checked = inputs.by_name
-        lengths = {
-            name: length
-            for name, length in lengths.items()
-            if name in checked and checked[name].required and not isinstance(checked[name].type, Array)
-        }
-    if len(set(lengths.values())) > 1:
-        raise InvalidRequest("instances: the inputs have different numbers of rows")
-
-
-def _has_length(value: Any) -> bool:
-    return isinstance(value, list) or (isinstance(value, np.ndarray) and value.ndim > 0)
-
-
-_READERS: Mapping[str, Callable[[Any, Inputs | None], Any]] = {
-    "dataframe_split": _frame_of_split,
-    "dataframe_records": _frame_of_records,
-    "inputs": _data_of_inputs,
-    "instances": _data_of_instances,
-}
+__all__ = ["FORMATS", "READ", "Reader", "question_of", "reader_of"]

@@ -1,25 +1,28 @@
-"""MLflow's scoring protocol."""
+"""MLflow's scoring protocol, which is SageMaker's too."""
 
 from __future__ import annotations
 
 from fastapi import FastAPI, Request, Response
 
-from runbake_serving.encoding import answer_of
+from runbake_serving.protocols.answers import form_of
+from runbake_serving.protocols.compression import coding_of
 from runbake_serving.protocols.media_type import media_type_of
-from runbake_serving.protocols.mlflow_scoring import question_of
-from runbake_serving.service import JSON, Service
+from runbake_serving.protocols.mlflow_scoring import reader_of
+from runbake_serving.service import Service
 
 
 def add_scoring(app: FastAPI, service: Service) -> None:
     """Add /invocations."""
-    model = service.model
+    model, limit_bytes = service.model, service.settings.body_limit_bytes
 
     async def invocations(request: Request) -> Response:
         """A prediction, by MLflow's scoring protocol."""
-        media_type = media_type_of(request.headers.get("content-type"))
-        body = await service.answer(
-            request, read=lambda body: question_of(body, media_type, model), write=answer_of
-        )
-        return Response(body, media_type=JSON)
+        headers = request.headers
+        media_type = media_type_of(headers.get("content-type"))
+        coding = coding_of(headers.get("content-encoding", ""))
+        reader = reader_of(media_type, model, coding=coding, limit_bytes=limit_bytes)
+        form = form_of(headers.get("accept", ""))
+        body = await service.answer(request, read=reader.read, write=form.write, unpack=reader.unpack)
+        return Response(body, media_type=form.media_type)
 
     app.post("/invocations")(invocations)

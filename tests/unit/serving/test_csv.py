@@ -5,12 +5,15 @@ from __future__ import annotations
 import bz2
 import tracemalloc
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
 
-from runbake_serving.errors import InvalidRequest, UnsupportedMedia
-from runbake_serving.protocols.csv import CHARSETS, frame_of_csv
+from runbake_serving.enforcement import enforced
+from runbake_serving.errors import InvalidRequest, SchemaMismatch, UnsupportedMedia
+from runbake_serving.protocols.charsets import CHARSETS
+from runbake_serving.protocols.csv import frame_of_csv
 from runbake_serving.signature import Column, Columns, Inputs, Scalar, Tensor, Tensors
 
 AB = Columns(columns=tuple(Column(name=name, type=Scalar.DOUBLE, required=True) for name in "ab"))
@@ -79,7 +82,59 @@ def test_two_columns_of_one_name() -> None:
 
 
 def test_a_tensor_has_no_header() -> None:
-    """csv for an array is read only where the caller says that its first line is data."""
-    with pytest.raises(InvalidRequest, match="header=absent"):
-        frame_of_csv(b"1,2\n3,4\n", {}, TENSOR)
+    """csv for an array is data from its first line on; what may be names is refused."""
+    assert frame_of_csv(b"1,2\n3,4\n", {}, TENSOR).to_numpy().tolist() == [[1.0, 2.0], [3.0, 4.0]]
     assert frame_of_csv(b"1,2\n3,4\n", ABSENT, TENSOR).to_numpy().tolist() == [[1.0, 2.0], [3.0, 4.0]]
+    for named in (b"a,b\n3,4\n", b"0,1\n3,4\n"):
+        with pytest.raises(InvalidRequest, match="header=absent"):
+            frame_of_csv(named, {}, TENSOR)
+
+
+MIXED = Columns(
+    columns=(
+        Column(name="t", type=Scalar.STRING, required=True),
+        Column(name="a", type=Scalar.DOUBLE, required=True),
+    )
+)
+TEXT = Columns(columns=(Column(name="t", type=Scalar.STRING, required=True),))
+
+
+@pytest.mark.parametrize(
+    ("text", "inputs", "rows"),
+    [
+        ("1.5,2\n3,4\n", AB, [[1.5, 2.0], [3.0, 4.0]]),
+        ("1,\n,4\n", AB, [[1.0, np.nan], [np.nan, 4.0]]),
+        ("nan,2e3\n", AB, [[np.nan, 2000.0]]),
+        ("x,1\n", MIXED, [["x", 1.0]]),
+        ("a,b\n1,2\n", AB, [[1.0, 2.0]]),
+        ("b,a,c\n1,2,3\n", AB, [[1.0, 2.0, 3]]),
+        ("t\nx\n", TEXT, [["x"]]),
+        ("x\ny\n", TEXT, [["y"]]),  # a header, and not the right one: refused when it meets the signature
+    ],
+)
+def test_headerless(text: str, inputs: Inputs, rows: list[list[Any]]) -> None:
+    """Without the parameter a first line is data only where it can be nothing else."""
+    frame = frame_of_csv(text.encode(), {}, inputs)
+    assert str(frame.to_numpy(dtype=object).tolist()) == str(rows)
+
+
+@pytest.mark.parametrize("text", ["0,1\n3,4\n", "c,d\n1,2\n", "1,d\n1,2\n", "1,2,3\n"])
+def test_what_may_be_a_header_is_not_predicted(text: str) -> None:
+    """A misspelt header, names that count, and lines of another width never become a row."""
+    try:
+        frame = frame_of_csv(text.encode(), {}, AB)
+    except InvalidRequest:
+        return
+    with pytest.raises(SchemaMismatch, match="missing columns"):
+        enforced(frame, AB)
+
+
+def test_wide_csv_is_bounded() -> None:
+    """A csv of very many columns that the model does not take is refused or read in no time."""
+    names, fields = ",".join(f"c{number}" for number in range(9000)), ",".join(["7"] * 9000)
+    frame = frame_of_csv(f"a,{names},b\n1,{fields},2\n".encode(), {}, AB)
+    assert frame.to_dict("records") == [{"a": 1.0, "b": 2.0}]
+    with pytest.raises(InvalidRequest, match="different numbers"):
+        frame_of_csv(f"a,{names},b\n1,{fields},2,3\n".encode(), {}, AB)
+    with pytest.raises(InvalidRequest, match="too many columns"):
+        frame_of_csv(f"{names},{names}\n".encode(), {}, AB)
