@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from runbake_serving.blame import first_bad_row
 from runbake_serving.enforcement import REFUSALS, nested_as, value_as
 from runbake_serving.errors import InvalidRequest
 from runbake_serving.signature import (
@@ -62,8 +63,24 @@ def cast_frame(frame: pd.DataFrame, inputs: Inputs | None) -> pd.DataFrame:
             with casting():
                 frame[name] = _cast_column(frame[name], spec)
         except REFUSALS as error:
-            raise InvalidRequest(f"{_title(spec)} cannot be read as {_type_name(spec)}") from error
+            raise _unreadable(frame[name], spec) from error
     return frame
+
+
+def _unreadable(values: pd.Series, spec: Spec) -> InvalidRequest:
+    def fails(rows: int) -> bool:
+        try:
+            with casting():
+                _cast_column(values.iloc[:rows], spec)
+        except REFUSALS:
+            return True
+        return False
+
+    row = first_bad_row(len(values), fails)
+    where = f" in row {row}" if row is not None else ""
+    return InvalidRequest(
+        f"{_title(spec)} cannot be read as {_type_name(spec)}{where}", column=spec.name, row=row
+    )
 
 
 def _pairs(frame: pd.DataFrame, inputs: Inputs | None) -> list[tuple[Any, Spec]]:

@@ -103,7 +103,7 @@ def _columns(frame: pd.DataFrame, inputs: Columns) -> pd.DataFrame:
     given = set(frame.columns)
     required = [name for name, column in inputs.by_name.items() if column.required]
     if missing := [name for name in required if name not in given]:
-        raise SchemaMismatch(f"missing columns: {_names(missing)}")
+        raise SchemaMismatch(f"missing columns: {_names(missing)}", column=str(missing[0]))
     return pd.DataFrame(
         {name: _column(frame[name], column) for name, column in inputs.by_name.items() if name in given}
     )
@@ -129,7 +129,7 @@ def _column(values: pd.Series, column: Column) -> pd.Series:
             return series_as(values, column.type, name)
         return nested_as(values, column.type, required=column.required, name=name)
     except REFUSALS as error:
-        raise SchemaMismatch(f"{name} does not fit the type of the signature") from error
+        raise SchemaMismatch(f"{name} does not fit the type of the signature", column=column.name) from error
 
 
 def nested_as(values: pd.Series, type_: Type, *, required: bool, name: str) -> pd.Series:
@@ -138,10 +138,13 @@ def nested_as(values: pd.Series, type_: Type, *, required: bool, name: str) -> p
     Raises:
         SchemaMismatch: a value is not of that type.
     """
-    try:
-        checked = [value_as(value, type_, required=required) for value in values]
-    except SchemaMismatch as error:
-        raise SchemaMismatch(f"{name}: {error}") from error
+    checked = []
+    for row, value in enumerate(values):
+        try:
+            checked.append(value_as(value, type_, required=required))
+        except SchemaMismatch as error:
+            column = values.name if isinstance(values.name, str) else None
+            raise SchemaMismatch(f"{name}, row {row}: {error}", column=column, row=row) from error
     return pd.Series(checked, index=values.index, name=values.name)
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+from runbake_serving.blame import first_gap
 from runbake_serving.errors import DeadlinePassed, InvalidRequest, ModelFailed, RequestError, ValuesRefused
 from runbake_serving.joining import joined, key_of, rows_of, split
 from runbake_serving.log import LOGGER, cause_of
@@ -184,7 +185,7 @@ class Predictor:
         self._wake()
         outcome = await asked.answer
         if isinstance(outcome, _Raised):
-            raise answerable(outcome.error, self.model, request_id) from outcome.error
+            raise answerable(outcome.error, self.model, request_id, checked) from outcome.error
         return outcome
 
     def _asked(self, checked: Checked, size_bytes: int, caller: Mapping[str, Any]) -> _Asked:
@@ -330,12 +331,25 @@ def _hand_back(
         loop.call_soon_threadsafe(ended, call, future.result())
 
 
-def answerable(error: BaseException, model: Model, request_id: str) -> RequestError:
+def answerable(
+    error: BaseException, model: Model, request_id: str, checked: Checked | None = None
+) -> RequestError:
     """What the caller is told of an exception that came out of a prediction; the rest is logged."""
     if isinstance(error, RequestError):
         return error
     if isinstance(error, model.rules.refusals):
         LOGGER.warning("values refused", extra={"fields": {"request": request_id, **cause_of(error)}})
-        return ValuesRefused("the model refuses these values (missing, of another kind, or out of range)")
+        return _refused(model, checked)
     LOGGER.error("model failed", extra={"fields": {"request": request_id, **cause_of(error)}})
     return ModelFailed("the model failed; the log tells the cause under this request id")
+
+
+def _refused(model: Model, checked: Checked | None) -> ValuesRefused:
+    gap = first_gap(checked.data, model.inputs) if checked is not None else None
+    if gap is None:
+        return ValuesRefused("the model refuses these values (missing, of another kind, or out of range)")
+    column, row = gap
+    where = f"column {column!r}, row {row}" if column is not None else f"row {row}"
+    return ValuesRefused(
+        f"the model refuses these values; missing or not finite: {where}", column=column, row=row
+    )
