@@ -24,6 +24,7 @@ from runbake_serving.refusals import bug_answer, refusal_of
 from runbake_serving.routes.health import add_health
 from runbake_serving.routes.label_file import add_label_file
 from runbake_serving.routes.metrics import add_metrics
+from runbake_serving.routes.openapi import add_openapi
 from runbake_serving.routes.scoring import add_scoring
 from runbake_serving.routes.typed import add_typed
 from runbake_serving.service import Service
@@ -61,6 +62,7 @@ def create_app(settings: Settings, model: Model, provenance: Provenance | None) 
     add_health(app, service)
     add_scoring(app, service)
     add_typed(app, service)
+    add_openapi(app, service)
     if settings.page and provenance is not None:
         add_label_file(app, provenance)
     metrics = add_metrics(app, service)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from contextlib import suppress
-from typing import Any
-
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 
 from runbake_serving.contract import HEADER_IMAGE, HEADER_PROVENANCE, VERSION
+from runbake_serving.facts import facts_of
 from runbake_serving.metrics.exposition import OPENMETRICS, TEXT, Labels, text_of, wants_openmetrics
 from runbake_serving.metrics.metrics import Metrics
 from runbake_serving.provenance import headers_of
@@ -45,23 +42,15 @@ def add_metrics(app: FastAPI, service: Service) -> Metrics:
 
 def info_of(service: Service) -> Labels:
     """The labels of the model's information, cut to a length that a database of metrics can bear."""
-    document: dict[str, Any] = {}
-    if service.provenance is not None:
-        with suppress(ValueError):
-            document = json.loads(service.provenance.body)
+    facts = facts_of(service.provenance)
     headers = dict(headers_of(service.provenance, service.settings.image_digest))
-    run, model = (
-        part if isinstance(part, dict) else {} for part in (document.get("run"), document.get("model"))
-    )
     values = {
-        "run_id": run.get("id"),
-        "model": model.get("registeredName") or model.get("name"),
-        "version": model.get("registeredVersion"),
-        "flavor": model.get("flavor"),
-        "provenance_digest": headers.get(HEADER_PROVENANCE),
-        "image_digest": headers.get(HEADER_IMAGE),
+        "run_id": facts.run_id,
+        "model": facts.name,
+        "version": facts.version,
+        "flavor": facts.flavor,
+        "provenance_digest": headers.get(HEADER_PROVENANCE, ""),
+        "image_digest": headers.get(HEADER_IMAGE, ""),
         "runtime": VERSION,
     }
-    return tuple(
-        (name, str(value)[:_LABEL_LIMIT] if value is not None else "") for name, value in values.items()
-    )
+    return tuple((name, value[:_LABEL_LIMIT]) for name, value in values.items())

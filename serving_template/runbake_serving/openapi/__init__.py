@@ -1,0 +1,1 @@
+"""The OpenAPI document: every route of the application, with the model's own names and types."""
