@@ -25,8 +25,10 @@ from runbake_serving.routes.health import add_health
 from runbake_serving.routes.label_file import add_label_file
 from runbake_serving.routes.metrics import add_metrics
 from runbake_serving.routes.openapi import add_openapi
+from runbake_serving.routes.sagemaker import add_sagemaker
 from runbake_serving.routes.scoring import add_scoring
 from runbake_serving.routes.typed import add_typed
+from runbake_serving.routes.v2 import add_v2
 from runbake_serving.service import Service
 from runbake_serving.settings import Settings
 from runbake_serving.stamped import Stamped
@@ -61,6 +63,8 @@ def create_app(settings: Settings, model: Model, provenance: Provenance | None) 
     )
     add_health(app, service)
     add_scoring(app, service)
+    add_sagemaker(app, service)
+    add_v2(app, service)
     add_typed(app, service)
     add_openapi(app, service)
     if settings.page and provenance is not None:
@@ -72,6 +76,7 @@ def create_app(settings: Settings, model: Model, provenance: Provenance | None) 
 
 def _put_in_front(app: Application, service: Service) -> None:
     app.state.cut_off = False
+    app.state.service = service
 
     def on_cancelled() -> None:
         app.state.cut_off = True
