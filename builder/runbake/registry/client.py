@@ -165,7 +165,7 @@ class Registry:
         digest = Digest.of(body)
         if ":" in reference and digest != reference:
             raise DigestMismatch(f"{self.host}/{name}@{reference} came with the digest {digest}")
-        compare_digest(answer, digest, f"manifest {name}:{reference}")
+        compare_digest(answer, digest, f"manifest {self.host}/{name}:{reference}")
         return Manifest(media_type=_media_type(answer, body), body=body, digest=digest)
 
     def fetch_referrers(self, name: str, digest: Digest) -> tuple[bytes, ...] | None:
@@ -215,7 +215,7 @@ class Registry:
             body=body,
         )
         digest = Digest.of(body)
-        compare_digest(answer, digest, f"manifest of {name}")
+        compare_digest(answer, digest, f"manifest of {self.host}/{name}")
         return digest
 
     def delete_manifest(self, name: str, digest: Digest) -> None:

@@ -126,7 +126,7 @@ class Upload:
         if answer.status_code in (404, 416):
             # The registry forgot the session, or another process wrote into it.
             raise Temporary(error_of("PUT", answer, self._transport.host))
-        compare_digest(answer, self._blob.digest, f"blob of {self._name}")
+        compare_digest(answer, self._blob.digest, f"blob of {self._transport.host}/{self._name}")
 
     def _target(self, started: requests.Response) -> str:
         location = started.headers.get("Location", "")

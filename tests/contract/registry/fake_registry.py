@@ -169,11 +169,17 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(401, headers={"WWW-Authenticate": 'Basic realm="lab"'})
             return False
         if world.tokens is not None and not self._token_holds(world.tokens, sent.removeprefix("Bearer ")):
-            realm = world.tokens.realm or f"http://{self.address}/token"
-            challenge = f'Bearer realm="{realm}",service="lab",scope="{self._needed()}"'
-            self.answer(401, headers={"WWW-Authenticate": challenge})
+            self.challenge()
             return False
         return True
+
+    def challenge(self) -> None:
+        """Send the client to the token service."""
+        tokens = self.world.tokens
+        assert tokens is not None
+        realm = tokens.realm or f"http://{self.address}/token"
+        asks = f'Bearer realm="{realm}",service="lab",scope="{self._needed()}"'
+        self.answer(401, headers={"WWW-Authenticate": asks})
 
     def _needed(self) -> str:
         match = PATH.match(self.path)
