@@ -34,7 +34,9 @@
     ├── EngineError                 60   the container engine refused or broke
     │   ├── EngineMissing           61
     │   ├── ProofFailed             62
-    │   └── Unproven                63
+    │   ├── Unproven                63
+    │   ├── NotReady                64   a new container did not get ready; the old one serves on
+    │   └── DeployUnderWay          66
     ├── TraceError                  65   nothing leads from this reference to a run
     └── DiskFull                    74
 
@@ -265,6 +267,18 @@ class Unproven(EngineError):
     """The image cannot be proved here, and unproven images are not tagged."""
 
     exit_code = 63
+
+
+class NotReady(EngineError):
+    """A new container did not get ready and was removed; what served before still does."""
+
+    exit_code = 64
+
+
+class DeployUnderWay(EngineError):
+    """Another command is deploying under the same name."""
+
+    exit_code = 66
 
 
 class TraceError(RunbakeError):

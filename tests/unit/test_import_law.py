@@ -45,6 +45,7 @@ ALLOWED: dict[str, set[str]] = {
         "store",
         "tracking",
     },
+    "deploy": {"errors", "runtime"},
     "render": {"errors", "image", "output", "release", "store"},
     "report": {"errors", "output", "release"},
     "trace": {"errors", "image", "provenance", "tracking"},

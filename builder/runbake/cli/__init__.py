@@ -16,6 +16,7 @@ from rich.console import Console
 from runbake import __version__
 from runbake.cli.containerize import containerize, prove_command, render
 from runbake.cli.context import Settings
+from runbake.cli.deploy import deploy_command, deployments_command, undeploy_command
 from runbake.cli.doctor import doctor
 from runbake.cli.promotion import demote, promote, promoted
 from runbake.cli.running import run_command
@@ -70,6 +71,9 @@ for _command in (
     prove_command,
     render,
     run_command,
+    deploy_command,
+    undeploy_command,
+    deployments_command,
     trace_command,
     doctor,
     config,

@@ -3,15 +3,20 @@
 from runbake.runtime.engine import Engine, EngineImage, RunningContainer
 from runbake.runtime.prove import REFERENCE_ROOT, Proof, Question, prove
 from runbake.runtime.serve import LocalServer, provenance_of_url, serve_locally
+from runbake.runtime.standing import ContainerFacts, ContainerSpec, Standing, door_command
 
 __all__ = [
     "REFERENCE_ROOT",
+    "ContainerFacts",
+    "ContainerSpec",
     "Engine",
     "EngineImage",
     "LocalServer",
     "Proof",
     "Question",
     "RunningContainer",
+    "Standing",
+    "door_command",
     "prove",
     "provenance_of_url",
     "serve_locally",

@@ -105,6 +105,21 @@ class Engine:
     def __init__(self, client: docker.DockerClient) -> None:
         self._client = client
 
+    @property
+    def client(self) -> docker.DockerClient:
+        """The SDK's own, for the other modules of this room."""
+        return self._client
+
+    def environment_of(self, image: str) -> tuple[str, ...]:
+        """The `NAME=VALUE`s of an image that the engine has."""
+        with _translated(f"inspect {image}"):
+            return tuple(self._client.images.get(image).attrs["Config"]["Env"] or ())
+
+    def image_id(self, image: str) -> str:
+        """The id of an image that the engine has."""
+        with _translated(f"inspect {image}"):
+            return str(self._client.images.get(image).id)
+
     @classmethod
     def connect(cls, environment: Mapping[str, str]) -> Engine:
         """Reach the engine that `docker` would: DOCKER_HOST's, the active context's, or the default socket's.

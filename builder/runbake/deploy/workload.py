@@ -1,0 +1,266 @@
+"""The same service for somebody else's engine: Compose, Kubernetes, ECS. Pure.
+
+Text from MLflow goes into annotations, and into labels only where the format takes any text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from runbake.deploy.order import Limits, Subject
+from runbake.deploy.service import stop_s
+from runbake_serving import contract
+
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z/-]*")
+_USER = contract.USER_ID
+_START_S = 120
+"""A server gets so long to start before it is taken for dead."""
+_FARGATE_MEMORY_MIB = 1024
+_TMP = "/tmp"  # noqa: S108 -- the container's own
+_HEALTH = (
+    "import http.client as h,sys;"
+    f"c=h.HTTPConnection('127.0.0.1',{contract.PORT},timeout=5);"
+    "c.request('GET','/ping');sys.exit(c.getresponse().status!=200)"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """What a manifest describes. `secrets` are names of variables whose values the manifest must not show."""
+
+    name: str
+    subject: Subject
+    address: str
+    port: int
+    environment: Mapping[str, str]
+    secrets: tuple[str, ...]
+    limits: Limits
+
+    @property
+    def python(self) -> str:
+        """The image's interpreter, as its PATH finds it."""
+        found = re.match(r"3\.[0-9]{1,3}", self.subject.labels.get(contract.LABEL_PYTHON, ""))
+        return f"python{found[0] if found else 3}"
+
+
+def compose_of(workload: Workload) -> str:
+    """A Compose file. Source: compose-spec, 05-services.md; `$` is doubled, as Compose fills in variables."""
+    variables: dict[str, str | None] = {key: _dollars(value) for key, value in workload.environment.items()}
+    service: dict[str, object] = {
+        "image": workload.subject.reference,
+        "ports": [
+            {
+                "target": contract.PORT,
+                "published": str(workload.port),
+                "host_ip": workload.address,
+                "protocol": "tcp",
+            }
+        ],
+        "environment": {**variables, **dict.fromkeys(workload.secrets)},
+        "user": f"{_USER}:{_USER}",
+        "read_only": True,
+        "tmpfs": [f"{_TMP}:size=64m"],
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        "pids_limit": workload.limits.pids,
+        **({"mem_limit": workload.limits.memory_bytes} if workload.limits.memory_bytes else {}),
+        **({"cpus": workload.limits.cpus} if workload.limits.cpus else {}),
+        "restart": "unless-stopped",
+        "stop_grace_period": f"{stop_s(workload.environment)}s",
+        "healthcheck": {
+            "test": ["CMD", workload.python, "-c", _HEALTH],
+            "interval": "10s",
+            "timeout": "6s",
+            "retries": 3,
+            "start_period": f"{_START_S}s",
+        },
+        "labels": {key: _dollars(value) for key, value in _provenance(workload).items()},
+    }
+    return _yaml({"services": {workload.name: {key: value for key, value in service.items() if value != {}}}})
+
+
+def kubernetes_of(workload: Workload) -> str:
+    """A Deployment and its Service. Source: Kubernetes API reference, apps/v1 and core/v1."""
+    selector = {"app.kubernetes.io/name": workload.name}
+    labels = {
+        **selector,
+        "app.kubernetes.io/managed-by": "runbake",
+        f"{contract.LABEL_NAMESPACE}run-id".replace("dev.runbake.", "runbake.dev/"): _label(
+            workload.subject.run_id
+        ),
+    }
+    annotations = {
+        key.replace(contract.LABEL_NAMESPACE, "runbake.dev/"): value
+        for key, value in _provenance(workload).items()
+    }
+    metadata = {"name": workload.name, "labels": labels, "annotations": annotations}
+    deployment = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata,
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": selector},
+            # The new one is ready before the old one is told to end.
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "template": {"metadata": {"labels": labels, "annotations": annotations}, "spec": _pod(workload)},
+        },
+    }
+    service: dict[str, object] = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata,
+        "spec": {
+            "selector": selector,
+            "ports": [{"name": "http", "port": workload.port, "targetPort": "http", "protocol": "TCP"}],
+        },
+    }
+    return _yaml(deployment) + "---\n" + _yaml(service)
+
+
+def _pod(workload: Workload) -> dict[str, Any]:
+    ping: dict[str, object] = {"httpGet": {"path": "/ping", "port": "http"}}
+    secret = f"{workload.name}-env"
+    variables = [{"name": key, "value": _escaped(value)} for key, value in workload.environment.items()]
+    hidden = [
+        {"name": key, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}} for key in workload.secrets
+    ]
+    container: dict[str, object] = {
+        "name": workload.name,
+        "image": workload.subject.reference,
+        "ports": [{"name": "http", "containerPort": contract.PORT, "protocol": "TCP"}],
+        **({"env": [*variables, *hidden]} if variables or hidden else {}),
+        "resources": _resources(workload.limits),
+        "startupProbe": {**ping, "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": _START_S},
+        "readinessProbe": {**ping, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 2},
+        "livenessProbe": {**ping, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 6},
+        # A Service goes on sending for a moment after the pod was told to end.
+        "lifecycle": {
+            "preStop": {"exec": {"command": [workload.python, "-c", "import time; time.sleep(5)"]}}
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "volumeMounts": [{"name": "tmp", "mountPath": _TMP}],
+    }
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": stop_s(workload.environment) + 5,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "fsGroup": _USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+        "volumes": [{"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "64Mi"}}],
+    }
+
+
+def _resources(limits: Limits) -> dict[str, Any]:
+    memory, cpus = limits.memory_bytes or 512 << 20, limits.cpus or 0.5
+    found: dict[str, Any] = {"requests": {"cpu": _cpu(cpus), "memory": str(memory)}}
+    most = {"memory": str(limits.memory_bytes)} if limits.memory_bytes else {}
+    most |= {"cpu": _cpu(limits.cpus)} if limits.cpus else {}
+    return {**found, "limits": most} if most else found
+
+
+def _cpu(cpus: float) -> str:
+    return f"{max(1, round(cpus * 1000))}m"
+
+
+def ecs_of(workload: Workload) -> str:
+    """A task definition for `aws ecs register-task-definition --cli-input-json`, as JSON.
+
+    Values of secrets are read from the Systems Manager parameters NAME/VARIABLE.
+    """
+    memory = (workload.limits.memory_bytes >> 20) or _FARGATE_MEMORY_MIB
+    container: dict[str, object] = {
+        "name": workload.name,
+        "image": workload.subject.reference,
+        "essential": True,
+        "portMappings": [{"containerPort": contract.PORT, "protocol": "tcp", "name": "http"}],
+        "environment": [{"name": key, "value": value} for key, value in workload.environment.items()],
+        "secrets": [{"name": key, "valueFrom": f"{workload.name}/{key}"} for key in workload.secrets],
+        "user": f"{_USER}:{_USER}",
+        "readonlyRootFilesystem": True,
+        "linuxParameters": {"capabilities": {"drop": ["ALL"]}, "initProcessEnabled": False},
+        "mountPoints": [{"sourceVolume": "tmp", "containerPath": _TMP, "readOnly": False}],
+        # ECS kills after 120 s at most.
+        "stopTimeout": min(120, stop_s(workload.environment)),
+        "healthCheck": {
+            "command": ["CMD", workload.python, "-c", _HEALTH],
+            "interval": 10,
+            "timeout": 6,
+            "retries": 3,
+            "startPeriod": _START_S,
+        },
+        "dockerLabels": _provenance(workload),
+    }
+    task = {
+        "family": workload.name,
+        "networkMode": "awsvpc",
+        "requiresCompatibilities": ["EC2", "FARGATE"],
+        "cpu": str(round((workload.limits.cpus or 0.5) * 1024)),
+        "memory": str(memory),
+        "containerDefinitions": [container],
+        "volumes": [{"name": "tmp"}],
+        "tags": [
+            {"key": "runbake:run-id", "value": _label(workload.subject.run_id)},
+            {"key": "runbake:digest", "value": workload.subject.digest},
+        ],
+    }
+    return json.dumps(task, indent=1) + "\n"
+
+
+def _provenance(workload: Workload) -> dict[str, str]:
+    """The image's own labels that tell where it comes from, and its digest."""
+    ours = {
+        key: value
+        for key, value in sorted(workload.subject.labels.items())
+        if key.startswith((contract.LABEL_NAMESPACE, "org.opencontainers.image."))
+    }
+    return {**ours, f"{contract.LABEL_NAMESPACE}digest": workload.subject.digest}
+
+
+def _label(text: str) -> str:
+    """The text as a Kubernetes label's value; what does not fit is not cut but left out."""
+    return text if re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", text) else ""
+
+
+def _dollars(value: str) -> str:
+    return value.replace("$", "$$")
+
+
+def _escaped(value: str) -> str:
+    return value.replace("$(", "$$(")
+
+
+class _Quoting(yaml.SafeDumper):
+    """Quotes what another reader could take for a number, a date or a truth: PyYAML knows YAML 1.1 only."""
+
+    def ignore_aliases(self, _: object) -> bool:
+        """Write everything out: not every reader knows aliases."""
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    style = None if _PLAIN.fullmatch(text) else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Quoting.add_representer(str, _text)
+
+
+def _yaml(document: Mapping[str, object]) -> str:
+    return yaml.dump(document, Dumper=_Quoting, sort_keys=False, width=100)
