@@ -1,6 +1,6 @@
 """The environment room: requirements become a lock, and a lock becomes the files of an image."""
 
-from runbake.environment.bytecode import bytecode_id, compile_bytecode
+from runbake.environment.bytecode import RemotePython, bytecode_id, compile_bytecode
 from runbake.environment.compile import LockRequest, compile_extra, compile_lock, lock_key
 from runbake.environment.groups import WheelGroup, plan_wheel_groups, recipe_of
 from runbake.environment.install import install
@@ -14,6 +14,7 @@ __all__ = [
     "Lock",
     "LockRequest",
     "LockedWheel",
+    "RemotePython",
     "Uv",
     "WheelGroup",
     "bytecode_id",

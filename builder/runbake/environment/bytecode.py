@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
 from runbake.base.interpreter import Interpreter
 from runbake.errors import BytecodeUnavailable, DiskFull
@@ -27,8 +27,28 @@ BYTECODE_RULES = "unchecked-hash-marshal2-1"
 
 _UNCOMPILED = frozenset({"tests", "test", "__pycache__"})
 _WORKER = Path(__file__).with_name("_compile_worker.py").read_text(encoding="utf-8")
+_OPTIONS = ("-s", "-S", "-B", "-W", "ignore", "-X", "utf8")
 _FILES_PER_SHARD = 400
 _SHOWN_CHARACTERS = 2000
+
+
+class RemotePython(Protocol):
+    """A Python of an exact release that runs elsewhere, and does not see this machine's files."""
+
+    @property
+    def version(self) -> str:
+        """ "3.11.2"."""
+
+    def run(
+        self, options: Sequence[str], script: str, jobs: Sequence[tuple[Path, str, Path]], directory: Path
+    ) -> bytes:
+        """What the script prints when it is handed jobs as JSON: source, name, and place of the result.
+
+        Sources are taken there and results brought back; `directory` is for what is under way.
+
+        Raises:
+            BytecodeUnavailable: it does not run.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +64,11 @@ def bytecode_id(python_version: str) -> str:
 
 
 def compile_bytecode(
-    entries: Iterable[FileEntry], interpreter: Interpreter, directory: Path, *, processes: int = 2
+    entries: Iterable[FileEntry],
+    interpreter: Interpreter | RemotePython,
+    directory: Path,
+    *,
+    processes: int = 2,
 ) -> tuple[FileEntry, ...]:
     """The entries with a compiled file beside every module, sorted by path.
 
@@ -85,9 +109,14 @@ def _jobs_of(entries: Sequence[FileEntry], directory: Path) -> list[_Job]:
     return jobs
 
 
-def _compile(jobs: Sequence[_Job], interpreter: Interpreter, directory: Path) -> list[FileEntry]:
-    asked = [[str(job.source), f"/{job.entry.path}", str(job.target)] for job in jobs]
-    answer = _ask(interpreter, json.dumps(asked).encode(), directory)
+def _compile(
+    jobs: Sequence[_Job], interpreter: Interpreter | RemotePython, directory: Path
+) -> list[FileEntry]:
+    asked = [(job.source, f"/{job.entry.path}", job.target) for job in jobs]
+    if isinstance(interpreter, Interpreter):
+        answer = _ask(interpreter, json.dumps(asked, default=str).encode(), directory)
+    else:
+        answer = json.loads(interpreter.run(_OPTIONS, _WORKER, asked, directory))
     if answer["version"] != interpreter.version:
         raise BytecodeUnavailable(
             f"the base image's Python was taken for {interpreter.version} and is {answer['version']}",
@@ -109,7 +138,7 @@ def _cached(path: str, tag: str) -> str:
 def _ask(interpreter: Interpreter, asked: bytes, directory: Path) -> dict[str, Any]:
     # Neither our environment nor our modules reach the foreign interpreter; a fixed hash seed fixes the order
     # of sets, which -I would forbid.
-    command = [*interpreter.command, "-s", "-S", "-B", "-W", "ignore", "-X", "utf8", "-c", _WORKER]
+    command = [*interpreter.command, *_OPTIONS, "-c", _WORKER]
     try:
         done = subprocess.run(
             command,

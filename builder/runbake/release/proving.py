@@ -13,6 +13,7 @@ from runbake import flavors
 from runbake.base import Interpreter
 from runbake.environment import (
     Lock,
+    RemotePython,
     Uv,
     WheelGroup,
     bytecode_id,
@@ -49,7 +50,7 @@ class Subject:
     lock: Lock
     flavor: str
     mlflow_version: str
-    interpreter: Interpreter | None = None
+    interpreter: Interpreter | RemotePython | None = None
     archive: Callable[[str], Iterator[bytes]] | None = None
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import runbake_serving
-from runbake.base import Interpreter, find_interpreter
+from runbake.base import Base, Interpreter, find_interpreter
 from runbake.environment import (
     Installed,
+    RemotePython,
     WheelGroup,
     bytecode_id,
     compile_bytecode,
@@ -19,11 +20,15 @@ from runbake.environment import (
     install,
     recipe_of,
 )
+from runbake.errors import BytecodeUnavailable, EngineMissing
 from runbake.image import GZIP, STORED, Codec, Digest, FileEntry, Packed, canonical_json
 from runbake.provenance import BaseFacts, Provenance, provenance_of
+from runbake.registry import ImageRef
 from runbake.release.model_layer import model_codec, model_entries
 from runbake.release.plan import Plan, PlatformPlan
+from runbake.release.proving import Prover
 from runbake.release.request import Doors
+from runbake.runtime import EnginePython
 from runbake_serving import contract
 
 RECIPE = 1
@@ -74,7 +79,7 @@ class Workshop:
         self._plan, self._platform, self._doors, self._scratch = plan, platform, doors, scratch
         self._mutex = threading.Lock()
         self._trees: dict[str, Installed] = {}
-        self._interpreter: Interpreter | None = None
+        self._interpreter: Interpreter | RemotePython | None = None
 
     @property
     def bytecode(self) -> str:
@@ -129,21 +134,37 @@ class Workshop:
                 self._trees.update((group.name, installed) for group in groups)
             return self._trees[wanted.name]
 
-    def _python(self) -> Interpreter:
+    def _python(self) -> Interpreter | RemotePython:
         with self._mutex:
             if self._interpreter is None:
                 self._interpreter = interpreter_of(self._plan, self._platform, self._doors)
             return self._interpreter
 
 
-def interpreter_of(plan: Plan, platform: PlatformPlan, doors: Doors) -> Interpreter:
-    """The base's own Python, as this machine can run it.
+def interpreter_of(plan: Plan, platform: PlatformPlan, doors: Doors) -> Interpreter | RemotePython:
+    """The base's own Python, as this machine can run it: by itself, or else in the engine.
 
     Raises:
         BytecodeUnavailable: it cannot.
     """
     registry = doors.registry(plan.request.base.host)
-    return find_interpreter(platform.base, registry, doors.store.root, doors.host)
+    try:
+        return find_interpreter(platform.base, registry, doors.store.root, doors.host)
+    except BytecodeUnavailable as unavailable:
+        try:
+            prover = doors.prover()
+        except EngineMissing:
+            raise unavailable from None
+        return _python_in_engine(plan.request.base, platform.base, prover)
+
+
+def _python_in_engine(asked: ImageRef, base: Base, prover: Prover) -> EnginePython:
+    # The base stays in the engine: the next build wants it again.
+    image = prover.engine.pull(asked.repository, base.digest, prover.engine_auth(asked.host))
+    facts = base.facts
+    return EnginePython(
+        engine=prover.engine, image=image, path=facts.python_path, version=facts.python_version
+    )
 
 
 def _wheel_tree(workshop: Workshop, group: WheelGroup) -> Tree:

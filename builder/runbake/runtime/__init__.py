@@ -1,6 +1,7 @@
 """The image, running: proved, or run for a person."""
 
 from runbake.runtime.engine import Engine, EngineImage, RunningContainer
+from runbake.runtime.engine_python import EnginePython
 from runbake.runtime.prove import REFERENCE_ROOT, Proof, Question, prove
 from runbake.runtime.serve import LocalServer, provenance_of_url, serve_locally
 from runbake.runtime.standing import ContainerFacts, ContainerSpec, Standing, door_command
@@ -11,6 +12,7 @@ __all__ = [
     "ContainerSpec",
     "Engine",
     "EngineImage",
+    "EnginePython",
     "LocalServer",
     "Proof",
     "Question",

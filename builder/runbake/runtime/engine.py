@@ -415,6 +415,12 @@ class RunningContainer:
         with _translated(f"copy files into container {self._container.short_id}"):
             self._container.put_archive(under, tar)
 
+    def get(self, path: str, into: BinaryIO) -> None:
+        """Write a file or directory of the container as a tar stream."""
+        with _translated(f"copy {path} from container {self._container.short_id}"):
+            chunks, _ = self._container.get_archive(path)
+            into.writelines(chunks)
+
     def read_file(self, path: str) -> bytes:
         """The bytes of one small file."""
         with _translated(f"read {path} from container {self._container.short_id}"):
