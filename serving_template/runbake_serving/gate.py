@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from runbake_serving.errors import Overloaded
 
-_SHARE = 0.5
+_SHARE = 0.4
 """How much of the deadline may be spent waiting: the rest is for the prediction, and for being wrong."""
 
 

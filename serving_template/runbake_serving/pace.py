@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_WEIGHT = 0.2
+_WEIGHT, _WEIGHT_UP = 0.2, 0.6
 _SLOTS = 48
 
 
@@ -21,8 +21,12 @@ class Pace:
         slot = min(rows.bit_length(), _SLOTS - 1)
         known = self._by_size[slot]
         self._by_size[slot] = seconds if known is None else _nearer(known, seconds)
-        self._each_request_s = _nearer(self._each_request_s or seconds / requests, seconds / requests)
-        self._each_row_s = _nearer(self._each_row_s or seconds / max(1, rows), seconds / max(1, rows))
+        self._each_request_s = _nearer_to_worse(
+            self._each_request_s or seconds / requests, seconds / requests
+        )
+        self._each_row_s = _nearer_to_worse(
+            self._each_row_s or seconds / max(1, rows), seconds / max(1, rows)
+        )
 
     def expected_s(self, rows: int) -> float | None:
         """Seconds of one prediction of so many rows; None where nothing is known.
@@ -36,6 +40,11 @@ class Pace:
                 return known * float(1 << (slot - nearest))
         return None
 
+    @property
+    def known(self) -> bool:
+        """A prediction was made."""
+        return self._each_request_s > 0
+
     def backlog_s(self, requests: int, rows: int) -> float:
         """Seconds until so many waiting requests with so many rows in all are answered."""
         return max(requests * self._each_request_s, rows * self._each_row_s)
@@ -43,3 +52,10 @@ class Pace:
 
 def _nearer(known: float, seconds: float) -> float:
     return known + (seconds - known) * _WEIGHT
+
+
+def _nearer_to_worse(known: float, seconds: float) -> float:
+    if not known:
+        return seconds
+    # Believed at once when it gets slower: what was let in by the old pace waits already.
+    return known + (seconds - known) * (_WEIGHT if seconds < known else _WEIGHT_UP)

@@ -36,6 +36,8 @@ _TRIALS = 64
 _SWEEPS = 10
 """Waiting questions are looked at so many times within a deadline."""
 
+_UNKNOWN = 32
+"""Questions that may wait for a model that has answered none yet."""
 _STAYS: Mapping[str, Any] = {}
 
 Observer = Callable[[int, int, float], None]
@@ -149,8 +151,21 @@ class Predictor:
         self._aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="aside")
 
     def backlog_s(self) -> float:
-        """Seconds until a question that came now would be asked, by the pace of late ones."""
-        return self._pace.backlog_s(self.depth.requests, self.depth.rows) / self._slots
+        """Seconds until a question that came now would be asked, by the pace of late ones.
+
+        While no pace is known, infinite for all but a few.
+        """
+        if not self._pace.known:
+            return 0.0 if self.depth.requests < _UNKNOWN else float("inf")
+        expected_s = self._pace.backlog_s(self.depth.requests, self.depth.rows) / self._slots
+        return max(expected_s, self._waited_s())
+
+    def _waited_s(self) -> float:
+        """How long the first in the queue has waited: should the pace be wrong, this is not."""
+        if not self._waiting or not self.limits.deadline_s:
+            return 0.0
+        came = self._waiting[0].give_up_at - self.limits.deadline_s
+        return asyncio.get_running_loop().time() - came
 
     async def predict(self, question: Question, request_id: str) -> Any:
         """The model's answer to this question, not checked before.

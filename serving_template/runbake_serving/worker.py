@@ -94,7 +94,7 @@ async def _serve(
 
     told_to_end.then(told)
     async with app.router.lifespan_context(app):
-        ready = asyncio.create_task(warm_up(model))
+        ready = asyncio.create_task(warm_up(model, app.state.service.predictor))
         stopped = asyncio.create_task(stop.wait())
         # A prediction that does not end must not hold us when we are told to.
         await asyncio.wait((ready, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -116,23 +116,22 @@ def patience_of(settings: Settings) -> Patience:
     )
 
 
-async def warm_up(model: Model) -> bool:
+async def warm_up(model: Model, predictor: Predictor) -> bool:
     """Ask the model its own example; False where it fails at it.
 
-    No caller pays for what the first prediction imports. A model that refuses the example as the caller's
-    fault has answered it.
+    No caller pays for what the first prediction imports, and the predictor knows its pace. A model that
+    refuses the example as the caller's fault has answered it.
     """
     if not model.example:
         return True
-    predictor = Predictor(model, threads=1)
     try:
         question = question_of(model.example, _JSON, model)
-        answer_of(await predictor.predict(question, "warm-up"))
+        # Twice: what the first one takes says little of the others.
+        for _ in range(2):
+            answer_of(await predictor.predict(question, "warm-up"))
     except ModelFailed as error:
         LOGGER.error("the model fails at its own example: not ready", extra={"fields": cause_of(error)})
         return False
     except RequestError as error:
         LOGGER.warning("the model refuses its own example", extra={"fields": cause_of(error)})
-    finally:
-        predictor.close()
     return True

@@ -40,9 +40,9 @@ def test_a_gate_counts_bytes() -> None:
         gate.grow(1)
 
 
-@pytest.mark.parametrize(("backlog_s", "retry_after_s"), [(4.9, None), (5.1, 6), (60.0, 10)])
+@pytest.mark.parametrize(("backlog_s", "retry_after_s"), [(3.9, None), (4.1, 5), (60.0, 10)])
 def test_a_gate_counts_time(backlog_s: float, retry_after_s: int | None) -> None:
-    """When what waits takes more than half the deadline, the caller is told when to ask again."""
+    """When what waits takes more than its share of the deadline, the caller is told when to ask again."""
     gate = gate_of(backlog_s)
     if retry_after_s is None:
         gate.enter()
