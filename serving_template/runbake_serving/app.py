@@ -77,7 +77,6 @@ def create_app(settings: Settings, model: Model, provenance: Provenance | None) 
 def _put_in_front(app: Application, service: Service) -> None:
     app.state.cut_off = False
     app.state.service = service
-    app.state.service = service
 
     def on_cancelled() -> None:
         app.state.cut_off = True
