@@ -155,6 +155,9 @@ def interpreter_of(plan: Plan, platform: PlatformPlan, doors: Doors) -> Interpre
             prover = doors.prover()
         except EngineMissing:
             raise unavailable from None
+        # Where no image runs at all the engine is a virtual machine, which emulates other platforms.
+        if doors.host.platform and prover.engine.platform != platform.base.platform:
+            raise
         return _python_in_engine(plan.request.base, platform.base, prover)
 
 

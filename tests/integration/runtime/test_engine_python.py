@@ -97,6 +97,16 @@ def test_the_engine_compiles_to_the_same_bytes(reference: ImageRef, tmp_path: Pa
     ]
 
 
+def test_an_engine_of_another_platform_is_no_help(reference: ImageRef, tmp_path: Path) -> None:
+    """On Linux an engine that would fail is not asked: the error names the emulator instead."""
+    arm = Host(system="Linux", machine="aarch64", search_path="")
+    other: Any = SimpleNamespace(platform="linux/arm64")
+
+    with pytest.raises(BytecodeUnavailable, match="cannot run on Linux aarch64") as caught:
+        python_on(arm, reference, tmp_path, engine=other)
+    assert "qemu" in caught.value.hint
+
+
 def test_without_an_engine_the_way_out_is_named(reference: ImageRef, tmp_path: Path) -> None:
     """What cannot be had by either way is the error of the nearer one."""
     with pytest.raises(BytecodeUnavailable, match="cannot run on Darwin arm64") as caught:
