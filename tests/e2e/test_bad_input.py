@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import random
 import secrets
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import bcrypt
@@ -204,6 +206,30 @@ def test_killed_at_any_moment_nothing_is_tagged_and_the_next_run_ends_it(
 
     done = world.done(*command)
     assert done.out.strip().endswith(str(world.client().resolve(name, f"run-{wine_run[:12]}")))
+
+
+def test_killed_again_and_again_at_random_moments(world: World, wine_run: str) -> None:
+    """SIGKILL whenever it comes leaves whole tags or none; then the same command, and cache, finish."""
+    name, cache = "random-kills", world.directory / "random-kills"
+    command = (
+        "containerize", wine_run, "--repository", f"{world.registry}/{name}", "--cache", str(cache),
+        "--no-prove", "--allow-unproven", "--no-bytecode",
+    )  # fmt: skip
+    seed = secrets.randbits(32)
+    moments = random.Random(seed)  # noqa: S311 -- it decides nothing but when to kill
+    for _ in range(3):
+        with world.popen(*command) as process:
+            with suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=moments.uniform(0.5, 8))
+            process.kill()
+        assert process.returncode in (0, -signal.SIGKILL), f"seed {seed}"
+        assert_tags_are_whole(world, name)
+
+    done = world.done(*command)
+    assert done.out.strip().endswith(str(world.client().resolve(name, f"run-{wine_run[:12]}"))), (
+        f"seed {seed}"
+    )
+    assert not list(cache.glob("tmp-*")), f"seed {seed}"
 
 
 @pytest.fixture
