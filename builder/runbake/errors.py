@@ -55,32 +55,36 @@ class RunbakeError(Exception):
 
     Args:
         problem: what failed, on which thing.
-        hint: what to try.
+        hint: what to try; where nothing better is known, what helps with this kind of failure.
     """
 
     exit_code: ClassVar[int] = 1
+    usual_hint: ClassVar[str] = "`runbake doctor` says what is there; `--help` of the command says more"
 
     def __init__(self, problem: str, *, hint: str = "") -> None:
         super().__init__(problem)
-        self.hint = hint
+        self.hint = hint or self.usual_hint
 
 
 class ConfigError(RunbakeError):
     """A setting is unknown or malformed."""
 
     exit_code = 3
+    usual_hint = "`runbake config` lists every setting, `--help` of the command explains each"
 
 
 class InvalidReference(RunbakeError):
     """RUN or an image reference cannot be read."""
 
     exit_code = 4
+    usual_hint = "`--help` of the command shows how it is written"
 
 
 class TrackingError(RunbakeError):
     """MLflow is unreachable, slow or broken."""
 
     exit_code = 10
+    usual_hint = "is MLFLOW_TRACKING_URI (or --tracking-uri) right? The server's own log says more"
 
 
 class TrackingAuthError(TrackingError):
@@ -153,6 +157,7 @@ class LockError(RunbakeError):
     """uv failed in a way that no other class names."""
 
     exit_code = 30
+    usual_hint = "lock again with --relock"
 
 
 class Unresolvable(LockError):
@@ -183,6 +188,7 @@ class BaseImageError(RunbakeError):
     """The base image cannot be used."""
 
     exit_code = 40
+    usual_hint = "choose another base image (--base)"
 
 
 class BasePlatformMissing(BaseImageError):
@@ -207,12 +213,14 @@ class InvalidImage(RunbakeError):
     """An image contradicts itself; the message lists every contradiction."""
 
     exit_code = 44
+    usual_hint = "build it again, on another base image (--base) if that is the cause"
 
 
 class RegistryError(RunbakeError):
     """The registry refused or broke; method, URL, status and its own code are in the message."""
 
     exit_code = 50
+    usual_hint = "the registry's own log says more; run again: what is there is not sent twice"
 
 
 class RegistryUnreachable(RegistryError):
@@ -225,6 +233,7 @@ class RegistryAuthError(RegistryError):
     """The registry wants other credentials."""
 
     exit_code = 52
+    usual_hint = "docker login there; the account needs push and pull"
 
 
 class ManifestNotFound(RegistryError):
@@ -249,6 +258,7 @@ class EngineError(RunbakeError):
     """The container engine refused or broke."""
 
     exit_code = 60
+    usual_hint = "`runbake doctor` says whether a container engine answers"
 
 
 class EngineMissing(EngineError):
@@ -285,9 +295,11 @@ class TraceError(RunbakeError):
     """Nothing leads from this reference to a run."""
 
     exit_code = 65
+    usual_hint = "name an image that runbake made, by its digest"
 
 
 class DiskFull(RunbakeError):
     """No space left on a device that runbake writes to."""
 
     exit_code = 74
+    usual_hint = "free some space"

@@ -46,3 +46,11 @@ def test_every_error_carries_its_hint() -> None:
     for error in classes().values():
         made = error("what failed", hint="what to try")
         assert (str(made), made.hint) == ("what failed", "what to try")
+
+
+def test_no_error_leaves_the_user_without_a_hint() -> None:
+    """Where a failure says nothing of what to try, its kind does, in one line."""
+    for error in classes().values():
+        hint = error("what failed").hint
+        assert hint
+        assert hint.isprintable()
