@@ -26,6 +26,7 @@ from runbake_serving.routes.label_file import add_label_file
 from runbake_serving.routes.metrics import add_metrics
 from runbake_serving.routes.openapi import add_openapi
 from runbake_serving.routes.sagemaker import add_sagemaker
+from runbake_serving.routes.page import add_page
 from runbake_serving.routes.scoring import add_scoring
 from runbake_serving.routes.typed import add_typed
 from runbake_serving.routes.v2 import add_v2
@@ -67,8 +68,10 @@ def create_app(settings: Settings, model: Model, provenance: Provenance | None) 
     add_v2(app, service)
     add_typed(app, service)
     add_openapi(app, service)
-    if settings.page and provenance is not None:
-        add_label_file(app, provenance)
+    if settings.page:
+        add_page(app, service)
+        if provenance is not None:
+            add_label_file(app, provenance)
     metrics = add_metrics(app, service)
     _put_in_front(app, service)
     return app

@@ -57,6 +57,8 @@ ENV_DATAFRAME_PATH: Final = "RUNBAKE_DATAFRAME_PATH"
 """`always` hands every flavor a DataFrame, `auto` (default) lets the flavor's fixed rule decide."""
 ENV_PAGE: Final = "RUNBAKE_PAGE"
 """`off` removes the model page and `/provenance`."""
+ENV_TRACKING_URL: Final = "RUNBAKE_TRACKING_URL"
+"""Address of the MLflow server for people; the model page links to the run there."""
 ENV_UDS: Final = "RUNBAKE_UDS"
 """Path of a Unix socket to serve on, instead of host and port."""
 ENV_THREADS: Final = "RUNBAKE_THREADS"
@@ -110,6 +112,7 @@ SETTINGS: Final = (
     ENV_QUEUE_BYTES,
     ENV_REUSE_PORT,
     ENV_THREADS,
+    ENV_TRACKING_URL,
     ENV_UDS,
     ENV_WORKERS,
 )

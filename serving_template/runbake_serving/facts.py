@@ -15,6 +15,11 @@ from runbake_serving.provenance import Provenance
 TEXT_LIMIT = 4_096
 MOST_ITEMS = 500
 
+# What nobody sees: it could turn a text around, or hide a part of it.
+_UNSEEN = dict.fromkeys(
+    (*range(0x20), 0x7F, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\ufffd"
+) | {0x09: " ", 0x0A: "\n", 0x0D: " "}
+
 Pairs = tuple[tuple[str, str], ...]
 
 
@@ -146,4 +151,5 @@ def _number(value: Any) -> str:
 def _text(value: Any) -> str:
     if not isinstance(value, (str, int, float)):
         return ""
-    return str(value).encode("utf-8", "replace").decode()[:TEXT_LIMIT]
+    text = str(value)[: TEXT_LIMIT + 1].encode("utf-8", "replace").decode().translate(_UNSEEN)
+    return text if len(text) <= TEXT_LIMIT else f"{text[:TEXT_LIMIT]}…"

@@ -42,6 +42,7 @@ class Settings:
         always_dataframe: True hands the model a DataFrame even where an array would do.
         page: False removes the model page, the documentation and `/provenance`.
         tracing: True sends spans to where the variables of OpenTelemetry say.
+        tracking_url: the MLflow server's address for people; empty where it is not told.
     """
 
     model_root: Path = Path(contract.MODEL_ROOT)
@@ -67,6 +68,7 @@ class Settings:
     always_dataframe: bool = False
     page: bool = True
     tracing: bool = False
+    tracking_url: str = ""
 
 
 def settings_of(environ: Mapping[str, str]) -> Settings:
@@ -105,6 +107,7 @@ def settings_of(environ: Mapping[str, str]) -> Settings:
         always_dataframe=reader.word(contract.ENV_DATAFRAME_PATH, ("auto", "always")) == "always",
         page=reader.word(contract.ENV_PAGE, ("on", "off")) == "on",
         tracing=_is_traced(environ),
+        tracking_url=given.get(contract.ENV_TRACKING_URL, ""),
     )
     if faults:
         raise StartError("; ".join(faults), hint=f"known settings: {', '.join(contract.SETTINGS)}")

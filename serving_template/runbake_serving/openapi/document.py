@@ -79,7 +79,7 @@ def _paths(app: FastAPI, model: Model) -> Schema:
 
 
 def _routes(app: FastAPI) -> Iterable[APIRoute]:
-    return (route for route in app.routes if isinstance(route, APIRoute))
+    return (route for route in app.routes if isinstance(route, APIRoute) and route.include_in_schema)
 
 
 def _summary(route: APIRoute) -> str:

@@ -38,7 +38,7 @@ def operation(
     refusals: tuple[int, ...] = (),
     parameters: tuple[Schema, ...] = (),
 ) -> Schema:
-    """One operation with the answers that it may give; `answer` is a schema or `content`, `body` is `content`."""
+    """One operation with its answers; `answer` is a schema or `content`, `body` is `content`."""
     content = (
         answer
         if answer is not None and "/" in next(iter(answer), "")

@@ -39,6 +39,7 @@ def test_every_setting_is_read() -> None:
         contract.ENV_JOIN_BYTES: "7",
         contract.ENV_JOIN_ROWS: "8",
         contract.ENV_IMAGE_DIGEST: f"sha256:{'0' * 64}",
+        contract.ENV_TRACKING_URL: "https://mlflow.example.org",
         contract.ENV_KEEP_ALIVE_S: "9",
         contract.ENV_QUEUE: "11",
         contract.ENV_QUEUE_BYTES: "12",
@@ -47,6 +48,7 @@ def test_every_setting_is_read() -> None:
     }
     assert set(values) == set(contract.SETTINGS)
     assert settings_of(values) == Settings(
+        tracking_url="https://mlflow.example.org",
         image_digest=f"sha256:{'0' * 64}",
         model_root=Path("/m"),
         provenance_file=Path("/p"),
