@@ -21,12 +21,8 @@ class Pace:
         slot = min(rows.bit_length(), _SLOTS - 1)
         known = self._by_size[slot]
         self._by_size[slot] = seconds if known is None else _nearer(known, seconds)
-        self._each_request_s = _nearer_to_worse(
-            self._each_request_s or seconds / requests, seconds / requests
-        )
-        self._each_row_s = _nearer_to_worse(
-            self._each_row_s or seconds / max(1, rows), seconds / max(1, rows)
-        )
+        self._each_request_s = _nearer_to_worse(self._each_request_s, seconds / requests)
+        self._each_row_s = _nearer_to_worse(self._each_row_s, seconds / max(1, rows))
 
     def expected_s(self, rows: int) -> float | None:
         """Seconds of one prediction of so many rows; None where nothing is known.

@@ -4,24 +4,22 @@ There is no waiting window: a question that finds the model free is asked at onc
 the same turn of the event loop. Short predictions of models whose rows may be joined run on the event loop
 itself, since handing them to a thread takes longer than they do; all others run in threads.
 
-Threads: everything but `_Call.outcomes` runs on the event loop.
+Threads: everything but `Call.outcomes` runs on the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from runbake_serving.blame import first_gap
-from runbake_serving.errors import DeadlinePassed, InvalidRequest, ModelFailed, RequestError, ValuesRefused
-from runbake_serving.joining import joined, key_of, rows_of, split
-from runbake_serving.log import LOGGER, cause_of
+from runbake_serving.calls import Asked, Call, Raised, answerable
+from runbake_serving.errors import DeadlinePassed
+from runbake_serving.joining import key_of, rows_of
 from runbake_serving.model import Checked, Model, Question
 from runbake_serving.pace import Pace
 
@@ -35,7 +33,6 @@ _TRIALS = 64
 """One of so many that may be short is tried on the event loop, to see what it takes there."""
 _SWEEPS = 10
 """Waiting questions are looked at so many times within a deadline."""
-
 _UNKNOWN = 32
 """Questions that may wait for a model that has answered none yet."""
 _STAYS: Mapping[str, Any] = {}
@@ -51,77 +48,6 @@ class Limits:
     join_rows: int = 1024
     join_bytes: int = 8 << 20
     deadline_s: float | None = None
-
-
-@dataclass(slots=True, eq=False)
-class _Asked:
-    """One question on its way through the model."""
-
-    checked: Checked
-    rows: int
-    size_bytes: int
-    key: Hashable | None
-    give_up_at: float
-    answer: asyncio.Future[Any]
-    caller: Mapping[str, Any]
-
-    @property
-    def wanted(self) -> bool:
-        """Somebody still waits for the answer."""
-        if self.caller.get("gone") and not self.answer.done():
-            self.answer.set_result(_Raised(InvalidRequest("the caller left before the answer")))
-        return not self.answer.done()
-
-
-@dataclass(slots=True, eq=False)
-class _Call:
-    """Questions that go to the model in one call."""
-
-    model: Model
-    several: list[_Asked]
-    seconds: float = 0.0
-    one_row_each: bool = True
-
-    @property
-    def rows(self) -> int:
-        return sum(one.rows for one in self.several)
-
-    def outcomes(self) -> list[Any]:
-        """For each question its answer, or what the model raised for it alone."""
-        started = time.perf_counter()
-        try:
-            return self._together() if len(self.several) > 1 else [self._alone(self.several[0])]
-        finally:
-            self.seconds = time.perf_counter() - started
-
-    def _together(self) -> list[Any]:
-        answer = _outcome(self._joined_answer)
-        if not isinstance(answer, _Raised):
-            parts = split(answer, [one.rows for one in self.several])
-            if parts is not None:
-                return parts
-            self.one_row_each = False
-        # One of them may be what the model refuses: each is asked alone, and answers for itself.
-        return [self._alone(one) for one in self.several]
-
-    def _joined_answer(self) -> Any:
-        data = joined([one.checked.data for one in self.several])
-        return self.model.answer(Checked(data, self.several[0].checked.params))
-
-    def _alone(self, one: _Asked) -> Any:
-        return _outcome(partial(self.model.answer, one.checked))
-
-
-@dataclass(frozen=True, slots=True)
-class _Raised:
-    error: BaseException
-
-
-def _outcome(work: Callable[[], Any]) -> Any:
-    try:
-        return work()
-    except BaseException as error:  # noqa: BLE001 -- models raise anything at all; `answerable` looks at it
-        return _Raised(error)
 
 
 @dataclass(slots=True)
@@ -144,8 +70,8 @@ class Predictor:
         self._untried = 0
         self._slots = threads
         self._joins = model.rules.rows_may_be_joined and self.limits.join_rows > 1
-        self._waiting: deque[_Asked] = deque()
-        self._running: set[_Call] = set()
+        self._waiting: deque[Asked] = deque()
+        self._running: set[Call] = set()
         self._due = self._sweeping = False
         self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="predict")
         self._aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="aside")
@@ -199,14 +125,14 @@ class Predictor:
         self._count(asked, 1)
         self._wake()
         outcome = await asked.answer
-        if isinstance(outcome, _Raised):
+        if isinstance(outcome, Raised):
             raise answerable(outcome.error, self.model, request_id, checked) from outcome.error
         return outcome
 
-    def _asked(self, checked: Checked, size_bytes: int, caller: Mapping[str, Any]) -> _Asked:
+    def _asked(self, checked: Checked, size_bytes: int, caller: Mapping[str, Any]) -> Asked:
         loop = asyncio.get_running_loop()
         patience_s = self.limits.deadline_s
-        return _Asked(
+        return Asked(
             checked=checked,
             rows=rows_of(checked.data),
             size_bytes=size_bytes,
@@ -216,7 +142,7 @@ class Predictor:
             caller=caller,
         )
 
-    def _count(self, asked: _Asked, sign: int) -> None:
+    def _count(self, asked: Asked, sign: int) -> None:
         self.depth.requests += sign
         self.depth.rows += sign * asked.rows
 
@@ -249,7 +175,7 @@ class Predictor:
     def _start(self) -> None:
         self._due = False
         while len(self._running) < self._slots and (several := self._next()):
-            call = _Call(self.model, several)
+            call = Call(self.model, several)
             self._running.add(call)
             if self._is_short(call):
                 outcomes = call.outcomes()
@@ -262,7 +188,7 @@ class Predictor:
             future = self._threads.submit(call.outcomes)
             future.add_done_callback(partial(_hand_back, loop, self._ended, call))
 
-    def _is_short(self, call: _Call) -> bool:
+    def _is_short(self, call: Call) -> bool:
         if not self.model.rules.rows_may_be_joined:
             return False  # it may wait for something, and the event loop with it
         here_s = self._pace_on_loop.expected_s(call.rows)
@@ -274,12 +200,12 @@ class Predictor:
         self._untried = (self._untried + 1) % _TRIALS
         return self._untried == 1
 
-    def _next(self) -> list[_Asked]:
+    def _next(self) -> list[Asked]:
         """The first in the queue that still wants an answer, and all that may be asked with it."""
         first = self._first()
         if first is None:
             return []
-        several, others = [first], deque[_Asked]()
+        several, others = [first], deque[Asked]()
         if self._joins and first.key is not None:
             rows, size_bytes = first.rows, first.size_bytes
             while self._waiting:
@@ -303,7 +229,7 @@ class Predictor:
             self._count(one, -1)
         return several
 
-    def _first(self) -> _Asked | None:
+    def _first(self) -> Asked | None:
         while self._waiting:
             one = self._waiting.popleft()
             if one.wanted:
@@ -311,7 +237,7 @@ class Predictor:
             self._count(one, -1)
         return None
 
-    def _ended(self, call: _Call, outcomes: list[Any]) -> None:
+    def _ended(self, call: Call, outcomes: list[Any]) -> None:
         self._running.discard(call)
         self._pace.took(len(call.several), call.rows, call.seconds)
         self._joins = self._joins and call.one_row_each
@@ -329,7 +255,7 @@ class Predictor:
         asked = [one for call in self._running for one in call.several]
         for one in (*self._waiting, *asked):
             if one.give_up_at <= loop.time() and not one.answer.done():
-                one.answer.set_result(_Raised(DeadlinePassed("the answer was not there in time")))
+                one.answer.set_result(Raised(DeadlinePassed("the answer was not there in time")))
         self._sweeping = bool(self._waiting or self._running) and self.limits.deadline_s is not None
         if self._sweeping and self.limits.deadline_s:
             loop.call_later(self.limits.deadline_s / _SWEEPS, self._sweep)
@@ -337,34 +263,10 @@ class Predictor:
 
 def _hand_back(
     loop: asyncio.AbstractEventLoop,
-    ended: Callable[[_Call, list[Any]], None],
-    call: _Call,
+    ended: Callable[[Call, list[Any]], None],
+    call: Call,
     future: Future[list[Any]],
 ) -> None:
     # The loop is closed where the grace time was over before the prediction.
     if not future.cancelled() and not loop.is_closed():
         loop.call_soon_threadsafe(ended, call, future.result())
-
-
-def answerable(
-    error: BaseException, model: Model, request_id: str, checked: Checked | None = None
-) -> RequestError:
-    """What the caller is told of an exception that came out of a prediction; the rest is logged."""
-    if isinstance(error, RequestError):
-        return error
-    if isinstance(error, model.rules.refusals):
-        LOGGER.warning("values refused", extra={"fields": {"request": request_id, **cause_of(error)}})
-        return _refused(model, checked)
-    LOGGER.error("model failed", extra={"fields": {"request": request_id, **cause_of(error)}})
-    return ModelFailed("the model failed; the log tells the cause under this request id")
-
-
-def _refused(model: Model, checked: Checked | None) -> ValuesRefused:
-    gap = first_gap(checked.data, model.inputs) if checked is not None else None
-    if gap is None:
-        return ValuesRefused("the model refuses these values (missing, of another kind, or out of range)")
-    column, row = gap
-    where = f"column {column!r}, row {row}" if column is not None else f"row {row}"
-    return ValuesRefused(
-        f"the model refuses these values; missing or not finite: {where}", column=column, row=row
-    )
