@@ -256,7 +256,7 @@ def _table(inputs: Sequence[_Input], signed: Columns, model: Model) -> Any:
         raise InvalidRequest("the inputs have different numbers of rows")
     if len(given) == len(names) and all(_is_column(tensor) for tensor in inputs):
         dtypes = {tensor.array.dtype for tensor in inputs}
-        if len(dtypes) == 1 and dtypes == {_wanted_dtype(model)}:
+        if len(dtypes) == 1 and _is_wanted(dtypes.pop(), model):
             return TableArray(np.column_stack([by_name[name].array.reshape(-1) for name in names]))
     frame = pd.DataFrame({name: _column(by_name[name], spec) for name, spec in given.items()})
     moments = tuple(spec for spec in given.values() if spec.type is Scalar.DATETIME and signed.named)
@@ -273,13 +273,13 @@ def _whole_table(inputs: Sequence[_Input], signed: Columns) -> np.ndarray[Any, A
     return array
 
 
-def _wanted_dtype(model: Model) -> np.dtype[Any] | None:
+def _is_wanted(dtype: np.dtype[Any], model: Model) -> bool:
     wanted = model.rules.array_dtype
-    return np.dtype(wanted) if wanted is not None and model.quick_tables else None
+    return wanted is not None and model.quick_tables and dtype == np.dtype(wanted)
 
 
 def _array(table: np.ndarray[Any, Any], model: Model) -> TableArray | None:
-    return TableArray(table) if len(table) and table.dtype == _wanted_dtype(model) else None
+    return TableArray(table) if len(table) and _is_wanted(table.dtype, model) else None
 
 
 def _column(tensor: _Input, column: Column) -> Any:
