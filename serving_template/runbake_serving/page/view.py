@@ -173,7 +173,9 @@ def steps_of(service: Service, facts: Facts) -> list[Step]:
         ),
         Step(
             title="Image",
-            text="" if settings.image_digest else "its digest is known where it was started",
+            text="its digest is known where it was started"
+            if service.provenance and not settings.image_digest
+            else "",
             code=settings.image_digest,
         ),
     ]
