@@ -9,6 +9,7 @@ from types import FrameType
 import click
 from docker.errors import DockerException
 
+from lab import browser
 from lab.base import build_base
 from lab.demo import USER as DEMO
 from lab.demo import run_demo, stop_demo
@@ -45,7 +46,9 @@ def setup_tests() -> None:
     state, story = State(), Story()
     with state.locked():
         client = ensure_engine(state, user=TESTS, story=story)
-        ensure_packages(REGISTRY_PACKAGES, log=state.directory / "apt.log", story=story)
+        ensure_packages(
+            {**REGISTRY_PACKAGES, **browser.PACKAGES}, log=state.directory / "apt.log", story=story
+        )
         build_base(client, story=story)
 
 
