@@ -43,7 +43,6 @@ class Call:
     model: Model
     several: list[Asked]
     seconds: float = 0.0
-    busy_s: float = 0.0
     one_row_each: bool = True
 
     @property
@@ -53,12 +52,11 @@ class Call:
 
     def outcomes(self) -> list[Any]:
         """For each question its answer, or what the model raised for it alone."""
-        started, started_cpu = time.perf_counter(), time.thread_time()
+        started = time.perf_counter()
         try:
             return self._together() if len(self.several) > 1 else [self._alone(self.several[0])]
         finally:
             self.seconds = time.perf_counter() - started
-            self.busy_s = time.thread_time() - started_cpu
 
     def _together(self) -> list[Any]:
         answer = outcome_of(self._joined_answer)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 _WEIGHT, _WEIGHT_UP = 0.2, 0.6
 _SLOTS = 48
+_STEP = 2.0
+"""Longer than so many times what is known counts as that: others may have had the processor meanwhile."""
 
 
 class Pace:
@@ -20,7 +22,7 @@ class Pace:
         """Learn from one prediction that answered so many requests and rows."""
         slot = min(rows.bit_length(), _SLOTS - 1)
         known = self._by_size[slot]
-        self._by_size[slot] = seconds if known is None else _nearer(known, seconds)
+        self._by_size[slot] = seconds if known is None else _nearer(known, min(seconds, known * _STEP))
         self._each_request_s = _nearer_to_worse(self._each_request_s, seconds / requests)
         self._each_row_s = _nearer_to_worse(self._each_row_s, seconds / max(1, rows))
 

@@ -33,8 +33,6 @@ _TRIALS = 64
 """One of so many that may be short is tried on the event loop, to see what it takes there."""
 _SWEEPS = 10
 """Waiting questions are looked at so many times within a deadline."""
-_IDLE_SHARE = 4
-"""A call that takes so many times its processor time waits for something, such as threads of its own."""
 _UNKNOWN = 32
 """Questions that may wait for a model that has answered none yet."""
 _STAYS: Mapping[str, Any] = {}
@@ -181,9 +179,7 @@ class Predictor:
             self._running.add(call)
             if self._is_short(call):
                 outcomes = call.outcomes()
-                # On a busy machine others had the processor meanwhile; that is not this call's length.
-                took_s = min(call.seconds, call.busy_s * _IDLE_SHARE)
-                self._pace_on_loop.took(len(several), call.rows, took_s)
+                self._pace_on_loop.took(len(several), call.rows, call.seconds)
                 self._ended(call, outcomes)
                 if self._waiting:
                     self._wake()
