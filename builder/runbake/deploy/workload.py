@@ -17,11 +17,22 @@ from runbake.deploy.order import Limits, Subject
 from runbake.deploy.service import stop_s
 from runbake_serving import contract
 
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z/-]*")
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z_./-]*")
+_KEY = re.compile(r"[a-z0-9][a-z0-9.-]{0,61}[a-z0-9]")
 _USER = contract.USER_ID
 _START_S = 120
 """A server gets so long to start before it is taken for dead."""
-_FARGATE_MEMORY_MIB = 1024
+_FARGATE = {
+    256: (512, 1024, 2048),
+    512: tuple(range(1024, 4097, 1024)),
+    1024: tuple(range(2048, 8193, 1024)),
+    2048: tuple(range(4096, 16385, 1024)),
+    4096: tuple(range(8192, 30721, 1024)),
+    8192: tuple(range(16384, 61441, 4096)),
+    16384: tuple(range(32768, 122881, 8192)),
+}
+"""Sizes of a task: MiB of memory for each number of CPU units.
+Source: Amazon ECS, "Fargate task definition parameters", task size."""
 _TMP = "/tmp"  # noqa: S108 -- the container's own
 _HEALTH = (
     "import http.client as h,sys;"
@@ -184,7 +195,7 @@ def ecs_of(workload: Workload) -> str:
 
     Values of secrets are read from the Systems Manager parameters NAME/VARIABLE.
     """
-    memory = (workload.limits.memory_bytes >> 20) or _FARGATE_MEMORY_MIB
+    cpu, memory = _task_size(workload.limits)
     container: dict[str, object] = {
         "name": workload.name,
         "image": workload.subject.reference,
@@ -194,8 +205,10 @@ def ecs_of(workload: Workload) -> str:
         "secrets": [{"name": key, "valueFrom": f"{workload.name}/{key}"} for key in workload.secrets],
         "user": f"{_USER}:{_USER}",
         "readonlyRootFilesystem": True,
-        "linuxParameters": {"capabilities": {"drop": ["ALL"]}, "initProcessEnabled": False},
-        "mountPoints": [{"sourceVolume": "tmp", "containerPath": _TMP, "readOnly": False}],
+        "linuxParameters": {
+            "capabilities": {"drop": ["ALL"]},
+            "tmpfs": [{"containerPath": _TMP, "size": 64, "mountOptions": ["rw", "nosuid", "nodev"]}],
+        },
         # ECS kills after 120 s at most.
         "stopTimeout": min(120, stop_s(workload.environment)),
         "healthCheck": {
@@ -211,10 +224,9 @@ def ecs_of(workload: Workload) -> str:
         "family": workload.name,
         "networkMode": "awsvpc",
         "requiresCompatibilities": ["EC2", "FARGATE"],
-        "cpu": str(round((workload.limits.cpus or 0.5) * 1024)),
+        "cpu": str(cpu),
         "memory": str(memory),
         "containerDefinitions": [container],
-        "volumes": [{"name": "tmp"}],
         "tags": [
             {"key": "runbake:run-id", "value": _label(workload.subject.run_id)},
             {"key": "runbake:digest", "value": workload.subject.digest},
@@ -223,12 +235,24 @@ def ecs_of(workload: Workload) -> str:
     return json.dumps(task, indent=1) + "\n"
 
 
+def _task_size(limits: Limits) -> tuple[int, int]:
+    """The smallest CPU units and MiB that Fargate has and that the limits fit into, else its largest."""
+    cpu, memory = round((limits.cpus or 0.5) * 1024), (limits.memory_bytes >> 20) or 1024
+    fits = (
+        (units, most)
+        for units, sizes in _FARGATE.items()
+        for most in sizes
+        if units >= cpu and most >= memory
+    )
+    return next(fits, (16384, 122880))
+
+
 def _provenance(workload: Workload) -> dict[str, str]:
     """The image's own labels that tell where it comes from, and its digest."""
     ours = {
         key: value
         for key, value in sorted(workload.subject.labels.items())
-        if key.startswith((contract.LABEL_NAMESPACE, "org.opencontainers.image."))
+        if key.startswith((contract.LABEL_NAMESPACE, "org.opencontainers.image.")) and _KEY.fullmatch(key)
     }
     return {**ours, f"{contract.LABEL_NAMESPACE}digest": workload.subject.digest}
 
