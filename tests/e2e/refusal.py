@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import pytest
+from _pytest.mark.structures import ParameterSet
 
 from runbake.errors import RunbakeError
 from tests.e2e.world import ROOT, Said, World
@@ -11,6 +14,11 @@ from tests.e2e.world import ROOT, Said, World
 README = (ROOT / "README.md").read_text()
 QUICKLY = ("--no-prove", "--allow-unproven")
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "2"}
+
+
+def cases(table: Iterable[str], *, slow: Collection[str]) -> list[ParameterSet]:
+    """The table's cases for `parametrize`; the slow ones differ little from others, and run at night."""
+    return [pytest.param(case, marks=[pytest.mark.slow] if case in slow else []) for case in table]
 
 
 def refused(

@@ -8,8 +8,6 @@ import random
 import secrets
 import signal
 import subprocess
-import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,14 +25,11 @@ from runbake.errors import (
     RunbakeError,
     RunNotFound,
     TagExists,
-    TrackingError,
     Unproven,
 )
 from runbake.image import Digest
 from runbake_serving import contract
 from tests.e2e.world import ROOT, World, log_wine
-
-UNKNOWN = "f" * 32
 
 
 def assert_refused(
@@ -53,12 +48,6 @@ def assert_refused(
     return said.err
 
 
-def test_an_unknown_run(world: World) -> None:
-    """The message names the run."""
-    assert UNKNOWN in assert_refused(world, RunNotFound, UNKNOWN, "--repository", f"{world.registry}/bad")
-    assert world.tags("bad") == ()
-
-
 def test_a_run_that_nobody_promoted(world: World) -> None:
     """It is refused with the way to promote it; --unpromoted builds it and records that."""
     run = log_wine(world.mlflow_uri, promoted=False)
@@ -70,18 +59,6 @@ def test_a_run_that_nobody_promoted(world: World) -> None:
         "--no-prove", "--allow-unproven",
     )  # fmt: skip
     assert world.report()["promotion"]["how"] == "unpromoted"
-
-
-def test_mlflow_is_down(world: World) -> None:
-    """Nothing listens: the message names the address, without waiting for minutes."""
-    started = time.monotonic()
-    told = assert_refused(
-        world, TrackingError, UNKNOWN, "--repository", f"{world.registry}/bad",
-        "--tracking-uri", f"http://127.0.0.1:{free_port()}",
-    )  # fmt: skip
-
-    assert "MLFLOW_TRACKING_URI" in told
-    assert time.monotonic() - started < 60
 
 
 def test_the_registry_is_down(world: World, wine_run: str) -> None:
@@ -230,28 +207,6 @@ def test_killed_again_and_again_at_random_moments(world: World, wine_run: str) -
         f"seed {seed}"
     )
     assert not list(cache.glob("tmp-*")), f"seed {seed}"
-
-
-@pytest.fixture
-def small_disk(world: World) -> Iterator[Path]:
-    """A file system of 8 MiB."""
-    target = world.directory / "small"
-    target.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "runbake-test", str(target)], check=True)
-    yield target
-    subprocess.run(["umount", str(target)], check=True)
-
-
-def test_a_full_disk_is_named(world: World, wine_run: str, small_disk: Path) -> None:
-    """The cache's device is full: exit status 74, the directory named, no tag."""
-    said = world.run(
-        "containerize", wine_run, "--repository", f"{world.registry}/full", "--no-prove", "--allow-unproven",
-        "--cache", str(small_disk),
-    )  # fmt: skip
-
-    assert said.status == 74, said.err
-    assert "no space left" in said.err
-    assert world.tags("full") == ()
 
 
 def test_the_registry_wants_credentials(world: World, wine_run: str, tmp_path: Path) -> None:

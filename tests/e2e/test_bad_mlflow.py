@@ -19,7 +19,7 @@ from runbake.errors import (
     TrackingError,
     UnsafePath,
 )
-from tests.e2e.refusal import IMPATIENT, QUICKLY, refused, went_well
+from tests.e2e.refusal import IMPATIENT, QUICKLY, cases, refused, went_well
 from tests.e2e.world import World
 from tests.integration.tracking.faulty_server import Answer, Fault, answering, standing_before
 
@@ -117,7 +117,18 @@ MIDWAY = {
 """What goes wrong, the error, and words that it must hold."""
 
 
-@pytest.mark.parametrize("case", MIDWAY)
+SLOW = {
+    "first request 403",
+    "first request 500",
+    "a web page",
+    "run 500",
+    "file 403",
+    "name absolute",
+    "name dots",
+}
+
+
+@pytest.mark.parametrize("case", cases(MIDWAY, slow=SLOW))
 def test_a_server_that_misbehaves_ends_the_build(world: World, wine_run: str, case: str) -> None:
     """Whenever it happens: an error that names server, run or file, and no tag."""
     fault, error, says = MIDWAY[case]

@@ -22,7 +22,7 @@ from runbake.errors import (
 from tests.contract.registry.fake_registry import Act, Handler, Tokens, answers, drops, running_fake
 from tests.contract.registry.fake_registry import World as Fake
 from tests.e2e.disks import disk_of, grow
-from tests.e2e.refusal import QUICKLY, refused, went_well
+from tests.e2e.refusal import QUICKLY, cases, refused, went_well
 from tests.e2e.world import World
 
 LARGE_BYTES = 1_000_000
@@ -98,7 +98,18 @@ def assert_whole(fake: Fake) -> None:
             assert (name, descriptor["digest"]) in fake.blobs
 
 
-@pytest.mark.parametrize("case", CASES)
+SLOW = {
+    "unauthorized",
+    "no such project",
+    "too large",
+    "500 at the manifest",
+    "tag 500",
+    "tag immutable",
+    "asking for the tag",
+}
+
+
+@pytest.mark.parametrize("case", cases(CASES, slow=SLOW))
 def test_a_registry_that_refuses_gets_no_tag(
     world: World, wine_run: str, filled: dict[tuple[str, str], bytes], case: str
 ) -> None:

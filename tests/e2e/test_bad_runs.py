@@ -21,7 +21,7 @@ from runbake.errors import (
     UnsafePath,
     UnsupportedFlavor,
 )
-from tests.e2e.refusal import QUICKLY, refused
+from tests.e2e.refusal import QUICKLY, cases, refused
 from tests.e2e.world import World
 
 NOWHERE = {
@@ -68,7 +68,10 @@ def test_what_is_not_there_is_named(world: World, case: str) -> None:
     assert world.tags("nowhere") == ()
 
 
-@pytest.mark.parametrize("case", ODD)
+SLOW = {"killed", "running", "named-git", "another-file", "no-such-package"}
+
+
+@pytest.mark.parametrize("case", cases(ODD, slow=SLOW))
 def test_a_run_that_cannot_be_built_is_refused(world: World, odd_runs: dict[str, str], case: str) -> None:
     """Each has its own exit status and says what to do; nothing is in the registry."""
     error, says = ODD[case]

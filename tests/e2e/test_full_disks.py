@@ -12,7 +12,7 @@ from tests.e2e.refusal import QUICKLY, refused, went_well
 from tests.e2e.world import World
 
 
-@pytest.mark.parametrize("name", ["layout", "image.tar"])
+@pytest.mark.parametrize("name", ["layout", pytest.param("image.tar", marks=pytest.mark.slow)])
 def test_the_output_s_disk_is_full(world: World, wine_run: str, tmp_path: Path, name: str) -> None:
     """No part of the output stays, and no tag is set; with more room it is written."""
     with disk_of(tmp_path / "small", "20m") as small:
@@ -30,7 +30,9 @@ def test_the_output_s_disk_is_full(world: World, wine_run: str, tmp_path: Path, 
         assert [each.name for each in small.iterdir()] == [name]
 
 
-@pytest.mark.parametrize("size", ["2m", "16m", "120m"])
+@pytest.mark.parametrize(
+    "size", ["16m", *(pytest.param(size, marks=pytest.mark.slow) for size in ("2m", "120m"))]
+)
 def test_the_cache_s_disk_is_full(world: World, wine_run: str, tmp_path: Path, size: str) -> None:
     """At the base, while it is unpacked or at the layers: the cache is named, and there is no tag."""
     with disk_of(tmp_path / "cache", size) as cache:
