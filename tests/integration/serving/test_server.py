@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -457,3 +458,40 @@ def test_no_request_is_lost_under_load() -> None:
 
     for _ in range(4):
         assert min(asyncio.run(at_once())) >= 16
+
+
+def test_any_bytes_leave_the_server_well() -> None:
+    """Good requests cut, repeated and mixed with noise at random end every connection and harm no other."""
+    rng = random.Random(7)  # noqa: S311 -- the same noise each time
+    pieces = [POST, CHUNKED, UPGRADE, LAST, EXPECT, b"\r\n", b"0\r\n\r\n", b"\x00\xff", b"GET ", b"a" * 500]
+
+    def noise() -> bytes:
+        data = b"".join(rng.choices(pieces, k=rng.randint(1, 5)))
+        start, end = sorted(rng.choices(range(len(data) + 1), k=2))
+        return rng.choice(
+            (data, data[start:], data[:end], data[:start] + bytes([rng.randrange(256)]) + data[end:])
+        )
+
+    async def caller(one: Serving) -> None:
+        reader, writer = await one.open()
+        with suppress(ConnectionError):
+            writer.write(noise())
+            await writer.drain()
+            writer.write_eof()
+            await asyncio.wait_for(reader.read(), DEADLINE_S)
+        writer.close()
+
+    async def ask() -> tuple[bytes, int]:
+        async with serving(echo, HASTY) as one:
+            one.server.most_connections = 1000
+            for _ in range(20):
+                await asyncio.gather(*(caller(one) for _ in range(50)))
+            last = await one.said(LAST)
+            async with asyncio.timeout(DEADLINE_S):
+                while one.server.connections:
+                    await asyncio.sleep(0.01)
+            return last, len(one.server.connections)
+
+    last, left = asyncio.run(ask())
+    assert bodies(last) == [b"GET /last "]
+    assert left == 0
