@@ -20,6 +20,7 @@ RUNTIME_REQUIREMENTS: Final = (
     "pyarrow>=15",
     "pydantic>=2.9",
     "PyYAML>=6",
+    "uvicorn>=0.34",
 )
 """What the serving runtime itself needs, beside the model's requirements."""
 

@@ -55,3 +55,5 @@ def start_logging(level: int = logging.INFO) -> None:
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(True)
+    # Its lines say less than ours, and one for each worker that starts and ends.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

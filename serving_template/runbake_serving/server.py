@@ -1,4 +1,4 @@
-"""Accepts connections, ends those that are too slow, and drains without losing a caller.
+"""uvicorn's server, with a drain that loses no caller and a look at slow ones once a second.
 
 Draining. A connection that the kernel has accepted for us waits in the listening socket's queue; closing the
 socket would reset it. So the socket first refuses new callers (a filter drops their first packet, and they
@@ -10,17 +10,15 @@ closed.
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from email.utils import formatdate
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from runbake_serving.connection import Connection
-from runbake_serving.exchange import Exchange
-from runbake_serving.log import LOGGER, cause_of
+import uvicorn
+
+from runbake_serving.connection import Connection, Patience, State
+from runbake_serving.log import LOGGER
 from runbake_serving.syn_filter import refuse_callers
 
 _SWEEP_S = 1.0
@@ -42,21 +40,13 @@ Asgi = Callable[
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long callers and requests are waited for, in seconds, and how many connections are held."""
-
-    slow_s: float
-    idle_s: float
-    grace_s: float
-    connections: int
-
-
-class Server:
+class Server(uvicorn.Server):
     """Serves one ASGI application on sockets that are bound.
 
     `refusal(status, message)` is the whole answer to what cannot become a request.
     """
+
+    server_state: State
 
     def __init__(
         self,
@@ -65,137 +55,95 @@ class Server:
         patience: Patience,
         refusal: Callable[[int, str], bytes],
     ) -> None:
-        self._app, self._sockets, self._patience = app, list(sockets), patience
-        self.refusal = refusal
-        self.loop = asyncio.get_running_loop()
-        self.most_connections = patience.connections
-        self.connections: set[Connection] = set()
-        self.draining = False
-        self.date = b""
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._accepted: set[asyncio.Task[Any]] = set()
-        self.address = _address_of(sockets)
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=Connection,
+                ws="none",
+                lifespan="off",
+                interface="asgi3",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                backlog=_BACKLOG,
+                timeout_keep_alive=patience.idle_s,  # type: ignore[arg-type]  # seconds for call_later
+            )
+        )
+        self.server_state = State(patience, refusal)
+        self._sockets, self._stop, self._complete = list(sockets), asyncio.Event(), True
 
-    async def serve(self, stop: asyncio.Event) -> bool:
+    @property
+    def draining(self) -> bool:
+        """Nobody new is let in."""
+        return self.server_state.draining
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self.server_state.connections)
+
+    async def serve_until(self, stop: asyncio.Event) -> bool:
         """Answer until `stop` is set and all is answered; False where requests were cut off."""
-        self._tick()
-        for listener in self._sockets:
-            listener.setblocking(False)
-            listener.listen(_BACKLOG)
-            self.loop.add_reader(listener, self._accept, listener)
-        await stop.wait()
-        return await self._drain()
+        self._stop = stop
+        await self.serve(self._sockets)
+        return self._complete
 
-    # --- callers -------------------------------------------------------------------------------------------
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the worker."""
+        yield
 
-    def _accept(self, listener: socket.socket) -> None:
-        # One at a time: the other workers take the next ones.
-        if len(self.connections) <= self.most_connections + _BACKLOG:
-            self._take(listener)
+    async def main_loop(self) -> None:
+        """Once a second: the date, and the slow ones; until told to stop."""
+        while not self._stop.is_set():
+            await self.on_tick(0)
+            self._sweep()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), _SWEEP_S)
 
-    def _take(self, listener: socket.socket) -> bool:
-        """Take one connection; False if none waits."""
-        try:
-            caller, _ = listener.accept()
-        except ConnectionAbortedError:
-            return True
-        except (BlockingIOError, InterruptedError):
-            return False
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                self._pause(listener, error)
-            return False
-        caller.setblocking(False)
-        task = self.loop.create_task(self._welcome(caller))
-        self._accepted.add(task)
-        task.add_done_callback(self._accepted.discard)
-        return True
+    def _sweep(self) -> None:
+        now_s = asyncio.get_running_loop().time()
+        for connection in self._connections():
+            connection.overdue(now_s)
 
-    async def _welcome(self, caller: socket.socket) -> None:
-        with suppress(OSError):
-            await self.loop.connect_accepted_socket(lambda: Connection(self), caller)
-
-    def _pause(self, listener: socket.socket, error: OSError) -> None:
-        # Asked again at once, the loop would spin; what waits keeps waiting.
-        LOGGER.error("no more connections can be taken", extra={"fields": {"problem": error.strerror}})
-        self.loop.remove_reader(listener)
-        self.loop.call_later(_SWEEP_S, self._resume, listener)
-
-    def _resume(self, listener: socket.socket) -> None:
-        if not self.draining:
-            self.loop.add_reader(listener, self._accept, listener)
-
-    # --- requests ------------------------------------------------------------------------------------------
-
-    def start(self, connection: Connection, exchange: Exchange) -> None:
-        """Have one request answered."""
-        task = self.loop.create_task(self._answer(connection, exchange))
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    async def _answer(self, connection: Connection, exchange: Exchange) -> None:
-        try:
-            await self._app(exchange.scope, exchange.receive, exchange.send)
-        finally:
-            if not exchange.answered:
-                connection.failed()
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            LOGGER.error("a request was not answered", extra={"fields": cause_of(error)})
-
-    # --- time ----------------------------------------------------------------------------------------------
-
-    def _tick(self) -> None:
-        self.date = f"date: {formatdate(usegmt=True)}\r\n".encode()
-        now_s, patience = self.loop.time(), self._patience
-        for connection in tuple(self.connections):
-            connection.overdue(now_s, patience.slow_s, patience.idle_s)
-        self._ticking = self.loop.call_later(_SWEEP_S, self._tick)
+    def _connections(self) -> list[Connection]:
+        return [one for one in self.server_state.connections if isinstance(one, Connection)]
 
     # --- the end -------------------------------------------------------------------------------------------
 
-    async def _drain(self) -> bool:
-        give_up_at = self.loop.time() + self._patience.grace_s
-        self.draining = True
-        for listener in self._sockets:
-            self.loop.remove_reader(listener)
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain."""
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + self.server_state.patience.grace_s
+        self.server_state.draining = True
+        for listener in sockets or ():
             refuse_callers(listener)
-        self._take_all()
-        for connection in self.connections:
-            connection.draining = True
+        for connection in self._connections():
+            connection.shutdown()
+        # Meanwhile the loop takes all that wait.
         await asyncio.sleep(_HANDSHAKE_S)
-        self._take_all()
-        for listener in self._sockets:
-            listener.close()
-        if self._accepted:
-            await asyncio.wait(self._accepted)
-        complete = await self._all_answered(give_up_at)
-        self._ticking.cancel()
-        return complete
-
-    def _take_all(self) -> None:
-        for listener in self._sockets:
-            while self._take(listener):
-                pass
+        for server in self.servers:
+            server.close()
+        self._complete = await self._all_answered(give_up_at)
 
     async def _all_answered(self, give_up_at: float) -> bool:
-        idle_until = min(self.loop.time() + _IDLE_S, give_up_at)
-        while self.connections or self._tasks:
-            now_s = self.loop.time()
+        loop = asyncio.get_running_loop()
+        idle_until = min(loop.time() + _IDLE_S, give_up_at)
+        while self.server_state.connections or self.server_state.tasks:
+            now_s = loop.time()
             if now_s >= idle_until:
-                for connection in tuple(self.connections):
+                for connection in self._connections():
                     if connection.idle:
-                        connection.close()
+                        connection.transport.close()
             if now_s >= give_up_at:
                 return await self._cut_off()
+            self._sweep()
             await asyncio.sleep(0.02)
         return True
 
     async def _cut_off(self) -> bool:
         """Cancel what is left; True where nothing was being answered."""
-        left = tuple(self._tasks)
+        left = tuple(self.server_state.tasks)
         if left:
             LOGGER.error(
                 "grace time is over: requests are cut off", extra={"fields": {"requests": len(left)}}
@@ -204,13 +152,6 @@ class Server:
             task.cancel()
         if left:
             await asyncio.wait(left, timeout=_LAST_CALL_S)
-        for connection in tuple(self.connections):
-            connection.abort()
+        for connection in self._connections():
+            connection.transport.abort()
         return not left
-
-
-def _address_of(sockets: Sequence[socket.socket]) -> tuple[str, int | None] | None:
-    if not sockets:
-        return None
-    name = sockets[0].getsockname()
-    return (str(name[0]), int(name[1])) if isinstance(name, tuple) else (str(name), None)

@@ -21,6 +21,7 @@ from runbake_serving.refusals import bug_answer, refusal_of
 from runbake_serving.service import Observer
 
 REQUEST_ID = "X-Request-Id"
+_END = ((b"connection", b"close"),)
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@~-]{1,128}")
 # Source: W3C Trace Context, section 3.2.2.
 _TRACEPARENT = re.compile(
@@ -54,7 +55,7 @@ class Stamped:
         started_s = time.perf_counter()
         state = scope.setdefault("state", {})
         request_id = self._read_head(scope, state)
-        exchange = _Exchange(send, [*self._headers, (b"x-request-id", request_id)])
+        exchange = _Exchange(send, [*self._headers, (b"x-request-id", request_id)], state)
         try:
             handler = self._direct.get((scope["method"], scope["path"]))
             if handler is None:
@@ -107,25 +108,29 @@ class Stamped:
 
 
 class _Exchange:
-    __slots__ = ("_headers", "_send", "status")
+    __slots__ = ("_headers", "_send", "_state", "status")
 
-    def __init__(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
-        self._send, self._headers = send, headers
+    def __init__(self, send: Send, headers: list[tuple[bytes, bytes]], state: Mapping[str, Any]) -> None:
+        self._send, self._headers, self._state = send, headers, state
         self.status = 0
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = int(message["status"])
             given = message.get("headers", ())
-            message = {**message, "headers": [*given, *self._headers]}
+            message = {**message, "headers": [*given, *self._headers, *self._ends()]}
         await self._send(message)
+
+    def _ends(self) -> tuple[tuple[bytes, bytes], ...]:
+        # What is left of a body that nobody reads would be read as the next request.
+        return _END if self._state.get("whole") is False else ()
 
     async def respond(self, response: Response, request: Request) -> None:
         if isinstance(response, StreamingResponse) or response.background is not None:
             await response(request.scope, request.receive, self.send)
             return
         self.status = response.status_code
-        headers = [*response.raw_headers, *self._headers]
+        headers = [*response.raw_headers, *self._headers, *self._ends()]
         await self._send({"type": "http.response.start", "status": self.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": response.body})
 

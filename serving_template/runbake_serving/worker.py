@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from runbake_serving.access_log import ACCESS_LOG
 from runbake_serving.app import cut_off
+from runbake_serving.connection import Patience
 from runbake_serving.encoding import answer_of
 from runbake_serving.errors import ModelFailed, RequestError
 from runbake_serving.log import LOGGER, cause_of
@@ -21,7 +22,7 @@ from runbake_serving.predictor import Predictor
 from runbake_serving.protocols.media_type import MediaType
 from runbake_serving.protocols.mlflow_scoring import question_of
 from runbake_serving.refusals import raw_refusal
-from runbake_serving.server import Patience, Server
+from runbake_serving.server import Server
 from runbake_serving.settings import Settings
 from runbake_serving.supervisor import NOT_READY, OVERRAN
 
@@ -102,7 +103,7 @@ async def _serve(
             return 0
         if not ready.result():
             return NOT_READY
-        complete = await Server(app, sockets, patience_of(settings), raw_refusal).serve(stop)
+        complete = await Server(app, sockets, patience_of(settings), raw_refusal).serve_until(stop)
         return 0 if complete else OVERRAN
 
 

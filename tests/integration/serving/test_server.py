@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from runbake_serving.connection import Patience
 from runbake_serving.refusals import raw_refusal
-from runbake_serving.server import Patience, Server
+from runbake_serving.server import Server
 
 DEADLINE_S = 30.0
 PATIENT = Patience(slow_s=20, idle_s=20, grace_s=20, connections=100)
@@ -30,7 +31,8 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
             return
         body, more = body + message["body"], message["more_body"]
     answer = f"{scope['method']} {scope['path']} ".encode() + body
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+    headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(answer))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": answer})
 
 
@@ -72,7 +74,7 @@ async def serving(
     listener.bind(str(path) if path else ("127.0.0.1", 0))
     server, stop = Server(app, [listener], patience, raw_refusal), asyncio.Event()
     address = listener.getsockname()
-    task = asyncio.create_task(server.serve(stop))
+    task = asyncio.create_task(server.serve_until(stop))
     await asyncio.sleep(0)
     one = Serving(server, address, stop, task, [])
     try:
@@ -135,11 +137,10 @@ def test_a_large_body_both_ways() -> None:
 
 
 def test_old_and_bare_requests() -> None:
-    """HTTP/1.0 ends with its answer unless asked to stay; HEAD has no body; 100-continue is told."""
+    """HTTP/1.0 ends with its answer; HEAD has no body; 100-continue is told."""
 
     async def ask() -> list[bytes]:
         async with serving(echo) as one:
-            stays = b"GET /1 HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET /2 HTTP/1.0\r\n\r\n"
             expects = LAST.replace(b"GET", b"POST").replace(
                 b"Host", b"Expect: 100-continue\r\nContent-Length: 2\r\nHost"
             )
@@ -149,35 +150,36 @@ def test_old_and_bare_requests() -> None:
             writer.write(b"ok")
             rest = await asyncio.wait_for(reader.read(), DEADLINE_S)
             head = await one.said(b"HEAD /h HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            return [await one.said(stays), told, rest, head]
+            return [await one.said(b"GET /1 HTTP/1.0\r\n\r\n"), told, rest, head]
 
-    stays, told, rest, head = asyncio.run(ask())
-    assert (stays.count(b"HTTP/1.1 200"), b"GET /2 " in stays, b"connection: keep-alive" in stays) == (
-        2,
-        True,
-        True,
-    )
+    old, told, rest, head = asyncio.run(ask())
+    assert bodies(old) == [b"GET /1 "]
     assert told == b"HTTP/1.1 100 Continue\r\n\r\n"
     assert bodies(rest) == [b"POST /last ok"]
     assert (head.count(b"content-length: 8"), head.endswith(b"\r\n\r\n")) == (1, True)
 
 
 def test_streamed_answers() -> None:
-    """An answer without a length is chunked, and for HTTP/1.0 ends with the connection."""
+    """The parts of a chunked answer are sent as they come."""
 
     async def stream(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"ab", "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": True})
+        await arrived.wait()
         await send({"type": "http.response.body", "body": b"c"})
 
-    async def ask() -> list[bytes]:
-        async with serving(stream) as one:
-            return [await one.said(LAST), await one.said(b"GET / HTTP/1.0\r\n\r\n")]
+    arrived = asyncio.Event()
 
-    chunked, old = asyncio.run(ask())
-    assert chunked.endswith(b"\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n")
-    assert old.endswith(b"\r\n\r\nabc")
+    async def ask() -> bytes:
+        async with serving(stream) as one:
+            reader, writer = await one.open()
+            writer.write(LAST)
+            first = await asyncio.wait_for(reader.readuntil(b"ab\r\n"), DEADLINE_S)
+            arrived.set()
+            return first + await asyncio.wait_for(reader.read(), DEADLINE_S)
+
+    assert asyncio.run(ask()).endswith(b"\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n")
 
 
 @pytest.mark.parametrize(
@@ -231,10 +233,10 @@ def test_headers_cannot_be_split() -> None:
 
 
 def test_early_answers_reach_a_caller_that_still_sends() -> None:
-    """An answer that does not wait for the body arrives, says that the connection ends, and ends it."""
+    """An answer that does not wait for the body arrives, and ends the connection."""
 
     async def refuses(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 413, "headers": []})
+        await send({"type": "http.response.start", "status": 413, "headers": [(b"content-length", b"2")]})
         await send({"type": "http.response.body", "body": b"no"})
 
     async def ask() -> bytes:
@@ -248,7 +250,7 @@ def test_early_answers_reach_a_caller_that_still_sends() -> None:
 
     answer = asyncio.run(ask())
     assert answer.startswith(b"HTTP/1.1 413")
-    assert b"connection: close" in answer
+    assert answer.endswith(b"\r\nno")
 
 
 # --- slow callers --------------------------------------------------------------------------------------
