@@ -100,7 +100,9 @@ def reader_of(inputs: Any, array_dtype: str | None) -> Callable[[str, Any], Tabl
         if not rows:
             return None
         try:
-            return _array(rows, names, dtype) if dtype is not None else _columns(rows, inputs.columns)
+            # Beyond a float's range is infinite, as in MLflow.
+            with np.errstate(over="ignore", invalid="raise"):
+                return _array(rows, names, dtype) if dtype is not None else _columns(rows, inputs.columns)
         except _UNREADABLE:
             return None
 
@@ -139,9 +141,7 @@ def _array(rows: Any, names: list[str], dtype: np.dtype[Any]) -> TableArray | No
 
 
 def _floats(rows: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    # Beyond a float's range is infinite, as in MLflow.
-    with np.errstate(over="ignore", invalid="raise"):
-        return np.array(rows, dtype=dtype)
+    return np.array(rows, dtype=dtype)
 
 
 def _whole_numbers(rows: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any] | None:

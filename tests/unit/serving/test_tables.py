@@ -73,6 +73,7 @@ def test_the_short_way_is_the_long_way(data: st.DataObject, kinds: list[Scalar],
 @example(Scalar.LONG, [2**63])
 @example(Scalar.STRING, ["a", None])
 @example(Scalar.FLOAT, [1, 2])
+@example(Scalar.FLOAT, [3.5e38])
 @example(Scalar.BOOLEAN, [True, False])
 @given(st.sampled_from(KINDS), st.lists(VALUES, min_size=1, max_size=3))
 def test_one_column(kind: Scalar, values: list[Any]) -> None:
