@@ -484,15 +484,15 @@ def test_any_bytes_leave_the_server_well() -> None:
         writer.close()
 
     async def ask() -> tuple[bytes, int]:
-        async with serving(echo, HASTY) as one:
-            one.server.most_connections = 1000
+        patience = Patience(slow_s=0.2, idle_s=0.2, grace_s=20, connections=1000)
+        async with serving(echo, patience) as one:
             for _ in range(20):
                 await asyncio.gather(*(caller(one) for _ in range(50)))
             last = await one.said(LAST)
             async with asyncio.timeout(DEADLINE_S):
                 while one.server.connections:
                     await asyncio.sleep(0.01)
-            return last, len(one.server.connections)
+            return last, one.server.connections
 
     last, left = asyncio.run(ask())
     assert bodies(last) == [b"GET /last "]
