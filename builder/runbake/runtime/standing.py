@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -175,9 +175,13 @@ class Standing:
         return self.facts(container_id).exit_code
 
     def remove(self, container_id: str) -> None:
-        """Remove it, running or not; nothing if it is gone."""
+        """Remove it, running or not; nothing if it is gone or going."""
         with translated(f"remove container {container_id[:12]}"), suppress(docker.errors.NotFound):
-            self._client.api.remove_container(container_id, force=True, v=True)
+            try:
+                self._client.api.remove_container(container_id, force=True, v=True)
+            except docker.errors.APIError as error:
+                if error.status_code != 409 or "already in progress" not in str(error.explanation):
+                    raise
 
     @contextmanager
     def locked(self, name: str, image: str, python: str, labels: Mapping[str, str]) -> Iterator[None]:
@@ -192,11 +196,11 @@ class Standing:
         try:
             with translated(f"hold the lock {name}"):
                 stream = self._client.api.attach_socket(made, params={"stdin": 1, "stream": 1})
-                self._client.api.start(made)
-            try:
+            # The SDK's wrapper does not close what it wraps.
+            with closing(getattr(stream, "_sock", stream)), closing(stream):
+                with translated(f"start the lock {name}"):
+                    self._client.api.start(made)
                 yield
-            finally:
-                stream.close()
         finally:
             self.remove(made)
 
