@@ -23,7 +23,12 @@ _CONTRACT = runpy.run_path(str(ROOT / "serving_template" / "runbake_serving" / "
 _BESIDE_A_MODEL = [line for line in requirements() if not line.startswith("mlflow==")]
 
 WANTED: Mapping[str, tuple[str, ...]] = {
-    "runbake": (*_CONTRACT["RUNTIME_REQUIREMENTS"], f"mlflow-skinny=={version('mlflow')}", *_BESIDE_A_MODEL),
+    "runbake": (
+        *_CONTRACT["RUNTIME_REQUIREMENTS"],
+        *_CONTRACT["ADDITIONS"]["arrow"],
+        f"mlflow-skinny=={version('mlflow')}",
+        *_BESIDE_A_MODEL,
+    ),
     "limit": ("fastapi", "uvicorn", "httptools", "uvloop"),
     "mlflow": tuple(requirements()),
     "mlserver": ("mlserver", "mlserver-mlflow", *requirements()),

@@ -5,6 +5,7 @@ Standard library only: the toolkit imports this module, and nothing else of the 
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Final
 
 VERSION: Final = "0.1.0"
@@ -17,12 +18,15 @@ RUNTIME_REQUIREMENTS: Final = (
     "numpy>=1.26",
     "orjson>=3.10",
     "pandas>=2.2",
-    "pyarrow>=15",
     "pydantic>=2.9",
     "PyYAML>=6",
     "uvicorn>=0.34",
 )
 """What the serving runtime itself needs, beside the model's requirements."""
+
+ADDITIONS: Final = MappingProxyType({"arrow": ("pyarrow>=15",)})
+"""What an image may have beside, by the name that `containerize --with` takes. "arrow": Parquet and Arrow
+bodies. It is a quarter of the image, and a server that is asked in JSON needs none of it."""
 
 RUNTIME_LOCK_DATE: Final = "2026-11-20T00:00:00Z"
 """The runtime's requirements are resolved as of this moment: the tool's release."""

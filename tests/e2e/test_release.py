@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import subprocess
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,18 @@ from runbake_serving import contract
 from tests.e2e.world import ROOT, World, log_wine
 from tests.unit.samples import HOSTILE
 from tests.unit.test_readme import stage_names
+
+
+@contextmanager
+def served(world: World, image: str) -> Iterator[str]:
+    """The address of the image, running in the engine."""
+    with world.popen("run", image) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip()
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
 
 
 def test_the_last_line_is_the_image_and_the_story_is_on_stderr(world: World, wine_run: str) -> None:
@@ -62,20 +77,30 @@ def test_image_json_hands_over_everything(world: World, wine_run: str) -> None:
 def test_the_image_answers_as_production_runs_it(world: World, wine_image: str) -> None:
     """Read-only, non-root, without capabilities: it predicts, and its headers name the run."""
     data = load_wine(as_frame=True)
-    with world.popen("run", wine_image) as process:
-        try:
-            assert process.stdout is not None
-            url = process.stdout.readline().strip()
-            body = {"dataframe_split": json.loads(data.data.head(5).to_json(orient="split"))}
-            answer = requests.post(f"{url}/invocations", json=body, timeout=30)
-            traced = world.done("trace", url, "--json")
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.communicate(timeout=60)
+    with served(world, wine_image) as url:
+        body = {"dataframe_split": json.loads(data.data.head(5).to_json(orient="split"))}
+        answer = requests.post(f"{url}/invocations", json=body, timeout=30)
+        traced = world.done("trace", url, "--json")
 
     assert answer.json() == {"predictions": ["class_0"] * 5}
     report = json.loads(traced.out)
     assert answer.headers[contract.HEADER_RUN_ID] == report["run"]
+
+
+def test_arrow_is_an_addition(world: World, wine_run: str, wine_image: str) -> None:
+    """Without it Parquet is refused, and the answer says how to have it; with it Parquet is read."""
+    rows = io.BytesIO()
+    load_wine(as_frame=True).data.head(5).to_parquet(rows)
+    headers = {"Content-Type": "application/vnd.apache.parquet"}
+    with served(world, wine_image) as url:
+        refused = requests.post(f"{url}/invocations", data=rows.getvalue(), headers=headers, timeout=30)
+    assert refused.status_code == 415
+    assert "runbake containerize --with arrow" in refused.text
+    name = f"{world.registry}/wine-arrow"
+    image = world.done("containerize", wine_run, "--repository", name, "--with", "arrow").out.strip()
+    with served(world, image) as url:
+        answer = requests.post(f"{url}/invocations", data=rows.getvalue(), headers=headers, timeout=30)
+    assert answer.json() == {"predictions": ["class_0"] * 5}
 
 
 def test_trace_leads_from_everything_to_the_run(world: World, wine_run: str, wine_image: str) -> None:

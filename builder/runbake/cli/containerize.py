@@ -28,6 +28,7 @@ from runbake.release import Doors, Release, Request, carry_out, check_outputs, p
 from runbake.render import check_directory, write_context
 from runbake.report import failed, finished, forget_report, write_report
 from runbake.tracking import ByExperiment, RunRef
+from runbake_serving import contract
 
 DEFAULT_REPORT = "image.json"
 _LATEST_S = 253_402_300_799
@@ -68,6 +69,13 @@ _how = _chain(
         "--bytecode/--no-bytecode",
         default=True,
         help="Compile Python files by the base's own interpreter: starts more than twice as fast.",
+    ),
+    click.option(
+        "--with",
+        "additions",
+        multiple=True,
+        type=click.Choice(sorted(contract.ADDITIONS)),
+        help="Put more into the image: `arrow` for Parquet and Arrow bodies, and for batches of files.",
     ),
     click.option(
         "--whole-wheels",
@@ -207,6 +215,7 @@ def _request(options: dict[str, Any]) -> Request:
         model_layer=options.get("model_layer", "auto"),
         bytecode=options["bytecode"],
         whole_wheels=options["whole_wheels"],
+        additions=tuple(sorted(set(options["additions"]))),
         prove=options.get("prove", False),
         allow_unpromoted=options["unpromoted"],
         allow_unproven=options.get("allow_unproven", False),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,7 +190,7 @@ def _plan_platform(
     wanted = LockRequest(
         model_requirements=served.requirements,
         model_constraints=model.constraints,
-        runtime_requirements=contract.RUNTIME_REQUIREMENTS,
+        runtime_requirements=runtime_requirements(request.additions),
         python=".".join(model.python_version.split(".")[:2]),
         platform=base.platform,
         uv_platform=uv_platform_of(base.platform, base.facts.glibc),
@@ -203,6 +203,12 @@ def _plan_platform(
             f"{base.platform}: {len(lock.wheels)} wheels, {'from the run' if stored else 'as of ' + as_of}"
         )
     return PlatformPlan(base=base, lock=lock, groups=plan_wheel_groups(lock), stored=stored)
+
+
+def runtime_requirements(additions: Iterable[str]) -> tuple[str, ...]:
+    """What the runtime needs with these additions, named as in `contract.ADDITIONS`; sorted."""
+    added = [line for name in additions for line in contract.ADDITIONS[name]]
+    return tuple(sorted({*contract.RUNTIME_REQUIREMENTS, *added}))
 
 
 def _lock(request: Request, run: PromotedRun, wanted: LockRequest, doors: Doors) -> tuple[Lock, bool]:

@@ -39,6 +39,7 @@ class Request:
     model_layer: ModelLayer
     bytecode: bool
     whole_wheels: bool
+    additions: tuple[str, ...]
     prove: bool
     allow_unpromoted: bool
     allow_unproven: bool

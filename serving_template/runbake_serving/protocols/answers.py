@@ -21,6 +21,7 @@ import orjson
 from runbake_serving.encoding import answer_of
 from runbake_serving.errors import NotAcceptable
 from runbake_serving.protocols.accept import preferred
+from runbake_serving.protocols.arrow_here import HAS_ARROW
 
 ARROW = "application/vnd.apache.arrow.stream"
 LINES = ("application/jsonlines", "application/x-ndjson", "application/jsonl", "application/x-jsonlines")
@@ -95,4 +96,4 @@ FORMS: Mapping[str, Form] = {
     "text/csv": Form("text/csv; charset=utf-8; header=absent", csv_of),
     ARROW: Form(ARROW, arrow_of),
 }
-_OFFERED = tuple(FORMS)
+_OFFERED = tuple(name for name in FORMS if HAS_ARROW or name != ARROW)

@@ -16,6 +16,7 @@ from typing import Any
 from runbake_serving.errors import UnsupportedMedia
 from runbake_serving.model import Model, Question
 from runbake_serving.protocols.answers import ARROW, LINES
+from runbake_serving.protocols.arrow_here import HAS_ARROW, MISSING
 from runbake_serving.protocols.charsets import decoded
 from runbake_serving.protocols.compression import unpacked
 from runbake_serving.protocols.csv import frame_of_csv
@@ -98,6 +99,8 @@ def _table_reader(
 ) -> tuple[Callable[[Any], Question], Callable[[bytes], Unpacked]] | None:
     if media_type.name != ARROW and media_type.name not in PARQUET:
         return None
+    if not HAS_ARROW:
+        raise UnsupportedMedia(MISSING)
     _check_parameters(media_type, known=())
     is_arrow = media_type.name == ARROW
 
