@@ -25,14 +25,15 @@ from runbake_serving.routes.health import add_health
 from runbake_serving.routes.label_file import add_label_file
 from runbake_serving.routes.metrics import add_metrics
 from runbake_serving.routes.openapi import add_openapi
-from runbake_serving.routes.sagemaker import add_sagemaker
 from runbake_serving.routes.page import add_page
+from runbake_serving.routes.sagemaker import add_sagemaker
 from runbake_serving.routes.scoring import add_scoring
 from runbake_serving.routes.typed import add_typed
 from runbake_serving.routes.v2 import add_v2
 from runbake_serving.service import Service
 from runbake_serving.settings import Settings
 from runbake_serving.stamped import Stamped
+from runbake_serving.tracing import tracing
 
 
 class Application(FastAPI):
@@ -55,7 +56,8 @@ def create_app(settings: Settings, model: Model, provenance: Provenance | None) 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         fresh = asyncio.create_task(metrics.keep_fresh())
-        yield
+        with tracing(service, metrics.route_of):
+            yield
         fresh.cancel()
         service.predictor.close()
 

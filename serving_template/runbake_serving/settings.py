@@ -41,7 +41,7 @@ class Settings:
         queue, queue_bytes: requests, and bytes of their bodies, that one worker holds at the same time.
         always_dataframe: True hands the model a DataFrame even where an array would do.
         page: False removes the model page, the documentation and `/provenance`.
-        tracing: True sends spans to where the variables of OpenTelemetry say.
+        tracing: OTLP's protocol by which spans are sent, as OpenTelemetry's variables say; empty sends none.
         tracking_url: the MLflow server's address for people; empty where it is not told.
     """
 
@@ -67,7 +67,7 @@ class Settings:
     queue_bytes: int = 256 << 20
     always_dataframe: bool = False
     page: bool = True
-    tracing: bool = False
+    tracing: str = ""
     tracking_url: str = ""
 
 
@@ -106,7 +106,7 @@ def settings_of(environ: Mapping[str, str]) -> Settings:
         queue_bytes=reader.whole(contract.ENV_QUEUE_BYTES, default.queue_bytes, 1, 1 << 40),
         always_dataframe=reader.word(contract.ENV_DATAFRAME_PATH, ("auto", "always")) == "always",
         page=reader.word(contract.ENV_PAGE, ("on", "off")) == "on",
-        tracing=_is_traced(environ),
+        tracing=_tracing(environ),
         tracking_url=given.get(contract.ENV_TRACKING_URL, ""),
     )
     if faults:
@@ -129,12 +129,15 @@ def _of_services(names: Collection[str]) -> set[str]:
     }
 
 
-def _is_traced(environ: Mapping[str, str]) -> bool:
+def _tracing(environ: Mapping[str, str]) -> str:
     """Source: OpenTelemetry, "Environment Variable Specification" and "OTLP Exporter Configuration"."""
     off = environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
-    elsewhere = environ.get("OTEL_TRACES_EXPORTER") or "otlp"
-    endpoints = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-    return not off and elsewhere == "otlp" and any(environ.get(name) for name in endpoints)
+    elsewhere = (environ.get("OTEL_TRACES_EXPORTER") or "otlp") != "otlp"
+    prefix = "OTEL_EXPORTER_OTLP_"
+    if off or elsewhere or not (environ.get(f"{prefix}TRACES_ENDPOINT") or environ.get(f"{prefix}ENDPOINT")):
+        return ""
+    protocol = environ.get(f"{prefix}TRACES_PROTOCOL") or environ.get(f"{prefix}PROTOCOL")
+    return protocol or "http/protobuf"
 
 
 def _unknown(name: str) -> str:

@@ -71,12 +71,16 @@ class Metrics:
     def observe_request(self, scope: Scope, status: int, seconds: float) -> None:
         """One answer was given."""
         own = self._own or self._claim()
-        route = scope.get("route")
-        path = scope["path"] if route is None else getattr(route, "path", OTHER)
-        index = self._index.get(path, self._index[OTHER])
+        index = self._index[self.route_of(scope)]
         place = self._places.statuses(index) + _STATUS_INDEX.get(status, 0)
         own[place] += 1
         _observe(own, self._places.seconds(index), SECONDS, seconds)
+
+    def route_of(self, scope: Scope) -> str:
+        """The template of the route that this request took; never a path of the caller's."""
+        route = scope.get("route")
+        path = scope["path"] if route is None else getattr(route, "path", OTHER)
+        return path if path in self._index else OTHER
 
     def observe_call(self, requests: int, rows: int, seconds: float) -> None:
         """The model was called once."""
