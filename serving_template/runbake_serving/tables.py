@@ -120,15 +120,37 @@ def the_long_way(_: str, __: Any) -> Table | None:
 def _rows(form: str, value: Any, names: list[str]) -> Any:
     """Rows as lists in the order of `names`."""
     if form == "dataframe_split":
-        plain = isinstance(value, dict) and value.keys() <= {"data", "columns"}
-        rows = value.get("data") if plain and value.get("columns") == names else None
-        return rows if isinstance(rows, list) else None
+        return _split_rows(value, names)
     if form != "dataframe_records" or not isinstance(value, list):
         return None
     try:
         return [[row[name] for name in names] for row in value]
     except (KeyError, TypeError, IndexError):
         return None
+
+
+def _split_rows(value: Any, names: list[str]) -> Any:
+    if not isinstance(value, dict) or not value.keys() <= {"data", "columns", "index"}:
+        return None
+    rows, columns, index = value.get("data"), value.get("columns"), value.get("index")
+    # What pandas writes when nobody chose an index; another one is for the model to see.
+    if not isinstance(rows, list) or (index is not None and index != list(range(len(rows)))):
+        return None
+    if columns == names:
+        return rows
+    return _picked(rows, columns, names) if isinstance(columns, list) else None
+
+
+def _picked(rows: list[Any], columns: list[Any], names: list[str]) -> Any:
+    """The rows in the order of `names`, without columns that the signature does not know."""
+    try:
+        places = {name: place for place, name in enumerate(columns)}
+        order = [places[name] for name in names]
+    except (KeyError, TypeError):
+        return None
+    if len(places) != len(columns) or any(type(row) is not list or len(row) != len(columns) for row in rows):
+        return None
+    return [[row[place] for place in order] for row in rows]
 
 
 # --- one array -----------------------------------------------------------------------------------------

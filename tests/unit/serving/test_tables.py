@@ -66,6 +66,18 @@ def test_the_short_way_is_the_long_way(data: st.DataObject, kinds: list[Scalar],
     compare(tuple(kinds), body)
 
 
+@given(st.data(), st.lists(st.sampled_from(KINDS), min_size=1, max_size=3))
+def test_columns_in_any_order_and_an_index(data: st.DataObject, kinds: list[Scalar]) -> None:
+    """So it is for columns in another order, unknown, twice or missing, and for an index of any kind."""
+    names = [f"c{n}" for n in range(len(kinds))]
+    columns = data.draw(
+        st.permutations([*names, *data.draw(st.lists(st.sampled_from(["x", *names]), max_size=1))])
+    )
+    rows = data.draw(st.lists(st.lists(VALUES, min_size=len(columns), max_size=len(columns)), max_size=3))
+    index = data.draw(st.sampled_from([None, list(range(len(rows))), ["a"] * len(rows), [0], "x"]))
+    compare(tuple(kinds), {"dataframe_split": {"columns": columns, "data": rows, "index": index}})
+
+
 @example(Scalar.DOUBLE, [1, None, 2.5])
 @example(Scalar.DOUBLE, [None, None])
 @example(Scalar.DOUBLE, [2**70, 1])
@@ -95,7 +107,7 @@ def test_ordinary_tables_take_the_short_way() -> None:
     """Numbers, texts and booleans of the signature's types need no DataFrame before the model's turn."""
     model = model_of(KINDS, quick=True)
     rows = [[1.5, 0.25, 2, 3, True, "x"], [None, 0.5, -2, -3, False, ""]]
-    body = {"dataframe_split": {"columns": [f"c{n}" for n in range(6)], "data": rows}}
+    body = {"dataframe_split": {"columns": [f"c{n}" for n in range(6)], "data": rows, "index": [0, 1]}}
     data = question_of(json.dumps(body).encode(), JSON, model).data
     assert isinstance(data, TableColumns)
     assert [str(dtype) for dtype in data.frame.dtypes][:5] == ["float64", "float32", "int64", "int32", "bool"]
