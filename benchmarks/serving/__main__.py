@@ -17,6 +17,7 @@ from benchmarks.containerize.parts import commit, fresh_checkout
 from benchmarks.containerize.table import Row, machine, markdown
 from benchmarks.serving import bulk, forms, images, overload, throughput
 from benchmarks.serving.bench import FULL, QUICK, Bench
+from benchmarks.serving.environments import WANTED, environment
 from benchmarks.serving.wrk import ensure_wrk
 
 RESULTS = Path(__file__).with_name("results.md")
@@ -32,7 +33,24 @@ CASES: dict[str, Callable[[Bench], list[Row]]] = {
     "overload": overload.overload,
 }
 
-NOTES = ()
+NOTES = (
+    "One worker each, every server with all its processes pinned to one core, wrk to another; loopback; "
+    "medians. All servers of a case run at the same time and are asked in turns. wrk fails at any answer "
+    "but 200; one answer of each is compared with the model's own predictions before.",
+    "runbake is the last commit in a fresh checkout with its locked wheels; start and memory are of an "
+    "image that `runbake containerize` made, run read-only and as its own user by a Docker engine.",
+    "limit is FastAPI on uvicorn with httptools and uvloop, whose route reads the body and answers the "
+    "bytes of runbake's answer. mlflow is `mlflow models serve --env-manager local --workers 1`. mlserver "
+    "is MLServer with its MLflow runtime, asked in the Open Inference Protocol, without worker processes. "
+    "bentoml and litserve are services written by hand: a list of rows becomes an array and goes to "
+    "`predict`.",
+    "Core milliseconds are the processor time of all of a server's processes for one answer at 16 "
+    "connections: other work on the machine moves it less than answers a second.",
+    "Memory is the sum of PSS of all processes, from the kernel; a megabyte is a million bytes.",
+    "Overload is an open loop: requests are sent when they are due, whatever became of the earlier ones, "
+    "and their latency counts from then. The model is a support vector machine, which costs the same for "
+    "each row.",
+)
 
 
 def main() -> int:
@@ -42,7 +60,9 @@ def main() -> int:
         "--quick", action="store_true", help="short runs, one repeat, nothing written: a smoke test"
     )
     parser.add_argument("--only", action="append", choices=list(CASES), help="these cases, nothing written")
-    parser.add_argument("--cache", type=Path, help="where the environments are kept  [default: the user's cache]")
+    parser.add_argument(
+        "--cache", type=Path, help="where the environments are kept  [default: the user's cache]"
+    )
     parser.add_argument("--runtime", type=Path, help="directory of another runbake_serving, nothing written")
     arguments = parser.parse_args()
     whole = not (arguments.quick or arguments.only or arguments.runtime)
@@ -59,19 +79,36 @@ def main() -> int:
         ensure_wrk(work)
         with bench.ends:
             rows = _measured(arguments.only or list(CASES), bench)
-    text = markdown(rows, title="serving", head=_head(bench, time.monotonic() - started), notes=NOTES)
+    text = markdown(
+        rows,
+        title="The server in figures",
+        head=_head(minutes=(time.monotonic() - started) / 60),
+        notes=(*NOTES, _versions(bench.cache)),
+    )
     print(text)
     if whole:
         RESULTS.write_text(text, encoding="utf-8")
     return int(not arguments.quick and any(row.reached is False for row in rows))
 
 
-def _head(bench: Bench, seconds: float) -> str:
-    load = " ".join(f"{one:.1f}" for one in os.getloadavg())
+def _head(*, minutes: float) -> str:
+    command = " ".join(["python -m benchmarks.serving", *sys.argv[1:]])
+    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit()}, `{' '.join(['python -m benchmarks.serving', *sys.argv[1:]])}`, {machine()}."
-        f"Load average at the end: {load}."
+        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit()}, `{command}`, {machine()}. "
+        f"{minutes:.0f} minutes; load averages at the end: {load}."
     )
+
+
+def _versions(cache: Path) -> str:
+    told = []
+    for name in WANTED:
+        if name in ("runbake", "limit"):
+            continue
+        found = environment(name, cache).versions
+        same = ", ".join(f"{other} {found[other]}" for other in ("numpy", "scikit-learn"))
+        told.append(f"{name} {found[name]} ({same})")
+    return f"Versions: {'; '.join(told)}."
 
 
 def _measured(chosen: list[str], bench: Bench) -> list[Row]:

@@ -8,8 +8,9 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
@@ -18,6 +19,7 @@ from benchmarks.containerize.ours import containerize
 from benchmarks.containerize.processes import timed
 from benchmarks.serving.bench import Bench
 from benchmarks.serving.models import Saved, requirements
+from benchmarks.serving.processes import cpu_seconds
 from benchmarks.serving.servers import NotThere
 
 _CLONE_NEWNET = 0x40000000
@@ -58,18 +60,29 @@ def container(image: str, *options: str) -> Iterator[tuple[int, str]]:
         timed(["docker", "rm", "-f", name])
 
 
-def seconds_to_first_200(image: str, options: Sequence[str] = ()) -> float:
-    """From `docker run`, without network, to the first GET /ping that is answered 200.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """From `docker run` to the first GET /ping that is answered 200; and what the container took of a core.
+
+    Other work on the machine moves the second least.
+    """
+
+    seconds: float
+    cpu_seconds: float
+
+
+def start_of(image: str) -> Start:
+    """Run an image without network until it answers.
 
     Raises:
         NotThere: nothing answered in time; the message has the container's log.
     """
     started = time.monotonic()
-    with container(image, "--network", "none", *options) as (pid, name):
+    with container(image, "--network", "none") as (pid, name):
         answered = _in_network_of(pid, give_up_at=started + _DEADLINE_S)
         if answered is None:
             raise NotThere(f"nothing answers: {timed(['docker', 'logs', name]).stderr[-3000:]}")
-        return answered - started
+        return Start(seconds=answered - started, cpu_seconds=cpu_seconds(pid))
 
 
 def _in_network_of(pid: int, *, give_up_at: float) -> float | None:

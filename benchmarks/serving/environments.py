@@ -26,6 +26,7 @@ WANTED: Mapping[str, tuple[str, ...]] = {
     "runbake": (
         *_CONTRACT["RUNTIME_REQUIREMENTS"],
         *_CONTRACT["ADDITIONS"]["arrow"],
+        *_CONTRACT["ADDITIONS"]["arrow"],
         f"mlflow-skinny=={version('mlflow')}",
         *_BESIDE_A_MODEL,
     ),
@@ -54,7 +55,8 @@ def environment(name: str, cache: Path) -> Environment:
         CommandFailed: it cannot be installed; the message has uv's words.
     """
     locked = ROOT / "requirements-dev.txt"
-    key = hashlib.sha256(repr((WANTED[name], locked.read_bytes(), _PYTHON)).encode()).hexdigest()[:12]
+    pins = locked.read_bytes() if name in _AS_WE_LOCK else b""
+    key = hashlib.sha256(repr((WANTED[name], pins, _PYTHON)).encode()).hexdigest()[:12]
     directory = cache / f"{name}-{key}"
     done = directory / "done"
     if not done.exists():

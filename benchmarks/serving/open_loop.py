@@ -54,7 +54,7 @@ class Caller(asyncio.Protocol):
         else:
             self._house.idle.append(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         """The server or we closed it."""
         self._house.connections -= 1
         if self in self._house.idle:

@@ -21,14 +21,16 @@ def cpu_seconds(pid: int) -> float:
     """Seconds of a core that a tree of processes has taken so far."""
     ticks = 0
     for one in tree(pid):
-        # The command's name, in brackets, may hold spaces; after it, user and system time are 11 and 12 [proc(5)].
+        # The command's name, in brackets, may hold spaces; after it user and system time are 11 and 12.
         fields = _read(Path(f"/proc/{one}/stat")).rpartition(")")[2].split()
         ticks += sum(map(int, fields[11:13]))
     return ticks / _TICKS_PER_S
 
 
 def pss_bytes(pid: int) -> int:
-    """Memory of a tree of processes, what several share divided among them. Needs root for other users' processes.
+    """Memory of a tree of processes; what several share is divided among them.
+
+    Only root may ask for other users' processes.
 
     Raises:
         PermissionError: it belongs to somebody else.

@@ -79,8 +79,8 @@ def limit(answer: Path) -> Server:
     return Server(
         name="limit",
         command=lambda python, _model, port: [
-            *(python, *uvicorn.split(), "--log-level", "warning", "--port", str(port)),
-            *("--app-dir", _PACKAGE / "services"),
+            *(str(python), *uvicorn.split(), "--log-level", "warning", "--port", str(port)),
+            *("--app-dir", str(_PACKAGE / "services")),
         ],
         environ=lambda _model, _port: {"BENCHMARK_ANSWER": str(answer)},
     )

@@ -63,7 +63,10 @@ def measured(
                 for running in up:
                     one = _asked(bench, running, asks, count, seconds=bench.sizes.seconds)
                     found.setdefault((running.server.name, count), []).append(one)
-                    print(f"{saved.path.name}, {count} connections, {running.server.name}: {one}", file=sys.stderr)
+                    print(
+                        f"{saved.path.name}, {count} connections, {running.server.name}: {one}",
+                        file=sys.stderr,
+                    )
     return {key: middle(loads) for key, loads in found.items()}
 
 
@@ -97,8 +100,20 @@ def floats(bench: Bench) -> list[Row]:
         times_row(what, found, "mlflow", _MANY, least=30),
         times_row(f"{what}, the best other peer", found, best, _MANY, least=4),
         *(times_row(what, found, name, _MANY, least=None) for name in others if name != best),
-        times_row(f"the same, 1 connection, the best peer", found, best_one, _ONE, least=2),
-        *(times_row("the same, 1 connection", found, name, _ONE, least=None) for name in (*names, "limit") if name != best_one),
+        times_row("the same, 1 connection, the best peer", found, best_one, _ONE, least=2),
+        *(
+            times_row("the same, 1 connection", found, name, _ONE, least=None)
+            for name in (*names, "limit")
+            if name != best_one
+        ),
+        Row(
+            what=f"processor time of one answer at {_MANY} connections",
+            ours=f"{ours_many.cpu_ms:.2f} ms",
+            peer=", ".join(f"{name}: {found[name, _MANY].cpu_ms:.2f} ms" for name in ("limit", *names)),
+            found=f"{found['limit', _MANY].cpu_ms / ours_many.cpu_ms:.0%} of the limit",
+            limit="",
+            reached=None,
+        ),
         Row(
             what=f"p99 beside p50 at {_MANY} connections",
             ours=f"p50 {ours_many.p50_ms:.1f} ms, p99 {ours_many.p99_ms:.1f} ms",

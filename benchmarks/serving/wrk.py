@@ -11,9 +11,9 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.containerize.processes import timed
-from benchmarks.serving.processes import cpu_seconds
 from benchmarks.serving.cores import CLIENT_CORE
 from benchmarks.serving.models import Body
+from benchmarks.serving.processes import cpu_seconds
 from benchmarks.serving.servers import NotThere, Running, ask
 from lab.packages import ensure_packages
 from lab.story import Story
@@ -24,9 +24,9 @@ _NUMBER = re.compile(rb"-?[0-9]+(?:\.[0-9]+)?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What wrk found: answers, answers a second, latencies and the server's own time for one answer in milliseconds.
+    """What wrk found: answers, answers a second, latencies and the server's time for one, in milliseconds.
 
-    Its own time is what its processes took of the core: other work on the machine moves it least.
+    Its time is what its processes took of the core: other work on the machine moves it least.
     """
 
     answers: float

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """What a BentoML user writes by hand: an array in, an array out."""
 
 import os
