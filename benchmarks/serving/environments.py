@@ -26,7 +26,6 @@ WANTED: Mapping[str, tuple[str, ...]] = {
     "runbake": (
         *_CONTRACT["RUNTIME_REQUIREMENTS"],
         *_CONTRACT["ADDITIONS"]["arrow"],
-        *_CONTRACT["ADDITIONS"]["arrow"],
         f"mlflow-skinny=={version('mlflow')}",
         *_BESIDE_A_MODEL,
     ),
