@@ -10,7 +10,7 @@ from runbake_serving.protocols.media_type import media_type_of
 from runbake_serving.refusals import PROBLEM
 from runbake_serving.service import JSON, Service
 from runbake_serving.typed.body import TypedReader
-from runbake_serving.typed.problems import BodyRefused
+from runbake_serving.typed.problems import BodyRefused, refusal_by_rules
 
 
 def add_typed(app: FastAPI, service: Service) -> None:
@@ -25,18 +25,25 @@ def add_typed(app: FastAPI, service: Service) -> None:
         _check_content_type(request.headers.get("content-type"))
         try:
             body = await service.answer(request, read=reader.question, write=answer_of)
+        except BodyRefused as error:
+            return refusal(error, request)
         except SchemaMismatch as error:
-            return refusal(error, request.scope["state"]["request_id"])
+            return refusal(refusal_by_rules(error, in_rows=reader.in_rows), request)
         return Response(body, media_type=JSON)
 
     app.post("/predict")(predict)
 
 
-def refusal(error: SchemaMismatch, request_id: str) -> Response:
+def refusal(error: BodyRefused, request: Request) -> Response:
     """422 with every fault there is."""
-    faults = error.errors() if isinstance(error, BodyRefused) else [{"pointer": "", "detail": str(error)}]
     body = problem_of(
-        422, error.code, str(error), request_id=request_id, column=error.column, row=error.row, errors=faults
+        422,
+        error.code,
+        str(error),
+        request_id=request.scope["state"]["request_id"],
+        column=error.column,
+        row=error.row,
+        errors=error.errors(),
     )
     return Response(body, 422, media_type=PROBLEM)
 

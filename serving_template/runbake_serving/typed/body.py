@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from runbake_serving.errors import InvalidRequest
 from runbake_serving.model import Model, Question
 from runbake_serving.protocols.json_forms import question_of_form
 from runbake_serving.signature import Column, Columns, Inputs, Param, Scalar
-from runbake_serving.typed.problems import BodyRefused, Fault, fault_at, refusal_of
+from runbake_serving.typed.problems import BodyRefused, fault_at, refusal_by_rules, refusal_of
 from runbake_serving.typed.schema import body_schema, may_be_null
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class TypedReader:
             raise ValueError("the model has no signature")
         self._validator = SchemaValidator(schema)
         self._model = model
+        self.in_rows = isinstance(inputs, Columns)
         self._params = {param.name: param for param in model.signature.params or ()}
         self._value: Callable[[Any], tuple[str, Any]] = (
             _Table(inputs).form if isinstance(inputs, Columns) else _tensors
@@ -57,7 +59,7 @@ class TypedReader:
         try:
             return question_of_form(form, value, self._model, params)
         except InvalidRequest as error:
-            raise BodyRefused([Fault(pointer="", detail=f"does not fit the signature: {error}")]) from error
+            raise refusal_by_rules(error, in_rows=self.in_rows) from error
 
     def _checked(self, body: bytes) -> dict[str, Any]:
         try:
@@ -76,6 +78,8 @@ class _Table:
         self._columns = columns.columns
         self._keys = [str(name) for name in columns.by_name]
         self._named = columns.named
+        # Of one name alone, `itemgetter` would give the value itself.
+        self._values = itemgetter(*self._keys) if len(self._keys) > 1 else self._one_value
         self._names = list(columns.by_name)
         self._optional = [column for column in self._columns if not column.required] if self._named else []
         self._moments = [
@@ -90,14 +94,17 @@ class _Table:
             self._read_moments(data)
             return "dataframe_split", {"data": data}
         if not self._optional:
-            keys, names = self._keys, self._names
-            data = [[row[key] for key in keys] for row in rows]
+            names = self._names
+            data = [list(values) for values in map(self._values, rows)]
         else:
             names = self._present(rows)
             keys = [str(name) for name in names]
             data = [[row.get(key) for key in keys] for row in rows]
         self._read_moments(data, names)
         return "dataframe_split", {"columns": names, "data": data}
+
+    def _one_value(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
+        return (row[self._keys[0]],)
 
     def _present(self, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
         """The columns that the table has; one that cannot hold a gap may be left out of all rows."""

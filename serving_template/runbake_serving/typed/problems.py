@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic_core import ErrorDetails, ValidationError
 
-from runbake_serving.errors import SchemaMismatch
+from runbake_serving.errors import RequestError, SchemaMismatch
 from runbake_serving.typed.schema import NAMES
 
 MOST_FAULTS = 20
@@ -68,6 +68,15 @@ class BodyRefused(SchemaMismatch):
     def errors(self) -> list[dict[str, Any]]:
         """The member `errors` of the answer."""
         return [fault.members() for fault in self.faults]
+
+
+def refusal_by_rules(error: RequestError, *, in_rows: bool) -> BodyRefused:
+    """What to answer where MLflow's rules refuse what the schema let through."""
+    place: tuple[int | str, ...] = ()
+    if in_rows and error.row is not None and error.column is not None:
+        place = ("rows", error.row, error.column)
+    fault = fault_at(place, f"does not fit the signature: {error}")
+    return BodyRefused([fault])
 
 
 def refusal_of(error: ValidationError) -> BodyRefused:
