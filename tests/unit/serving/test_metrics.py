@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -92,6 +93,13 @@ def test_every_family_is_told() -> None:
     families = {family.name: family.type for family in read_openmetrics(text)}
     ours = {name: kind for name, kind in families.items() if name.startswith("runbake_")}
     assert ours == {name: kind for name, (kind, _) in FAMILIES.items()}
+
+
+def test_the_documentation_has_them_all() -> None:
+    """docs/serving.md tells every family as the code does."""
+    text = (Path(__file__).parents[3] / "docs" / "serving.md").read_text()
+    rows = [f"| `{name}` | {kind} | {told} |" for name, (kind, told) in FAMILIES.items()]
+    assert "\n".join(rows) in text
 
 
 @given(st.text())
