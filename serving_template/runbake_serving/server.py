@@ -124,6 +124,8 @@ class Server(uvicorn.Server):
         await asyncio.sleep(_HANDSHAKE_S)
         for server in self.servers:
             server.close()
+        # Who was taken just now is not among the connections before the loop has gone round again.
+        await asyncio.sleep(_HANDSHAKE_S)
         self._complete = await self._all_answered(give_up_at)
 
     async def _all_answered(self, give_up_at: float) -> bool:
