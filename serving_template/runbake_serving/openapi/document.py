@@ -21,7 +21,9 @@ from runbake_serving.model import Model
 from runbake_serving.openapi import v2
 from runbake_serving.openapi.answers import FAULT, HEADERS, PROBLEM, Schema, predictions_schema
 from runbake_serving.openapi.operations import invocations, operation, others, predict, scoring_schema
+from runbake_serving.protocols.open_inference_answers import Card
 from runbake_serving.provenance import Provenance
+from runbake_serving.routes.v2 import card_of
 from runbake_serving.typed.document import body_document
 
 _PARAMETER = re.compile(r"{(\w+)(?::\w+)?}")
@@ -39,8 +41,7 @@ def document_of(app: FastAPI, model: Model, provenance: Provenance | None) -> Sc
             + (f" It comes from run `{facts.run_id}`." if facts.run_id.isalnum() else ""),
             "x-runbake": VERSION,
         },
-        "servers": [{"url": "."}],
-        "paths": _paths(app, model),
+        "paths": _paths(app, model, card_of(provenance)),
         "components": {"schemas": _schemas(model), "headers": HEADERS},
     }
 
@@ -58,7 +59,7 @@ def _schemas(model: Model) -> Schema:
     return schemas
 
 
-def _paths(app: FastAPI, model: Model) -> Schema:
+def _paths(app: FastAPI, model: Model, card: Card) -> Schema:
     known = {
         **others(),
         **v2.operations(),
@@ -70,7 +71,7 @@ def _paths(app: FastAPI, model: Model) -> Schema:
         path = _PARAMETER.sub(r"{\1}", route.path)
         for method in sorted(name.lower() for name in route.methods or ()):
             told = known.get((path, method)) or operation(_summary(route), "others")
-            parameters = [_path_parameter(name) for name in _PARAMETER.findall(route.path)]
+            parameters = [_path_parameter(name, card) for name in _PARAMETER.findall(route.path)]
             paths.setdefault(path, {})[method] = {
                 **told,
                 **({"parameters": parameters} if parameters else {}),
@@ -86,5 +87,7 @@ def _summary(route: APIRoute) -> str:
     return (inspect.getdoc(route.endpoint) or route.path).splitlines()[0]
 
 
-def _path_parameter(name: str) -> Schema:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+def _path_parameter(name: str, card: Card) -> Schema:
+    known = {"name": card.name, "version": card.version}.get(name)
+    schema: Schema = {"type": "string", **({"enum": [known]} if known else {})}
+    return {"name": name, "in": "path", "required": True, "schema": schema}
