@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from runbake_serving.casting import specs_of
-from runbake_serving.errors import BodyTooLarge, InvalidRequest, NotAcceptable, SchemaMismatch
+from runbake_serving.errors import BodyTooLarge, InvalidRequest, NotAcceptable
 from runbake_serving.model import Model, TableArray
 from runbake_serving.protocols.arrow_bounds import check_messages
 from runbake_serving.protocols.parquet_pages import check_pages, footer_of
@@ -253,21 +253,12 @@ def data_of_table(table: pa.Table, model: Model) -> Any:
     try:
         frame = table.to_pandas(ignore_metadata=True, use_threads=False)
         if isinstance(model.inputs, Tensors):
-            _check_one_type(frame, model.inputs)
             for name, column in zip(table.column_names, table.columns, strict=True):
                 if _is_list(column.type):
                     frame[name] = column.to_pylist()
         return frame
     except _FAULTS as error:
         raise InvalidRequest("the table cannot be read: a value is out of range") from error
-
-
-def _check_one_type(frame: Any, inputs: Tensors) -> None:
-    # numpy would find one type for any numbers; MLflow asks for the array's own in each column.
-    if inputs.named or len(frame.columns) < 2:
-        return
-    if any(dtype != inputs.tensors[0].dtype for dtype in frame.dtypes):
-        raise SchemaMismatch(f"each column must be {inputs.tensors[0].dtype}, as the model's array is")
 
 
 def _array_of(table: pa.Table, model: Model) -> np.ndarray[Any, Any] | None:
