@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 
 from platformdirs import user_cache_path
 
@@ -65,6 +67,7 @@ def main() -> int:
     )
     parser.add_argument("--runtime", type=Path, help="directory of another runbake_serving, nothing written")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, _ended)  # servers, containers and images go with us
     whole = not (arguments.quick or arguments.only or arguments.runtime)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="runbake-benchmark-") as name:
@@ -83,12 +86,16 @@ def main() -> int:
         rows,
         title="The server in figures",
         head=_head(minutes=(time.monotonic() - started) / 60),
-        notes=(*NOTES, _versions(bench.cache)),
+        notes=(*NOTES, *([_versions(bench.cache)] if whole else ())),
     )
     print(text)
     if whole:
         RESULTS.write_text(text, encoding="utf-8")
     return int(not arguments.quick and any(row.reached is False for row in rows))
+
+
+def _ended(number: int, _: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def _head(*, minutes: float) -> str:
