@@ -109,6 +109,7 @@ def a_plan(directory: Path, **changes: Any) -> Plan:
         "model_layer": "auto",
         "bytecode": False,
         "whole_wheels": False,
+        "additions": (),
         "prove": True,
         "allow_unpromoted": False,
         "allow_unproven": False,
