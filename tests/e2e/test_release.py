@@ -85,6 +85,7 @@ def test_the_image_answers_as_production_runs_it(world: World, wine_image: str) 
     assert answer.json() == {"predictions": ["class_0"] * 5}
     report = json.loads(traced.out)
     assert answer.headers[contract.HEADER_RUN_ID] == report["run"]
+    assert answer.headers[contract.HEADER_IMAGE] == wine_image.partition("@")[2]
 
 
 def test_arrow_is_an_addition(world: World, wine_run: str, wine_image: str) -> None:

@@ -14,6 +14,7 @@ DEFAULT_GRACE_S = 25
 """The runtime's own, where RUNBAKE_GRACE_S says nothing."""
 MANAGED = (
     contract.ENV_HOST,
+    contract.ENV_IMAGE_DIGEST,
     contract.ENV_PORT,
     contract.ENV_UDS,
     contract.ENV_PROBE,

@@ -157,6 +157,7 @@ def server_spec(
         contract.LABEL_RUN_ID: subject.run_id,
     }
     ours = {
+        contract.ENV_IMAGE_DIGEST: subject.digest,
         contract.ENV_HOST: "0.0.0.0",  # noqa: S104 -- of a namespace of its own; the door decides who comes in
         contract.ENV_PORT: str(contract.PORT),
         contract.ENV_PROBE: PROBE,

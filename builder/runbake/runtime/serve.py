@@ -73,6 +73,8 @@ def serve_locally(
 ) -> Iterator[LocalServer]:
     """Serve an image on 127.0.0.1; port 0 takes a free one. Unless kept, it is removed at the end.
 
+    Its answers name the digest where `image` does.
+
     A container of the same name is replaced if it is an image of runbake's.
 
     Raises:
@@ -89,6 +91,7 @@ def serve_locally(
         image,
         name=name,
         read_only=True,
+        environment={contract.ENV_IMAGE_DIGEST: image.partition("@")[2]},
         ports={f"{contract.PORT}/tcp": ("127.0.0.1", port or None)},
         **options,
     )

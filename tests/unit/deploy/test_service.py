@@ -131,6 +131,7 @@ def test_a_server_is_told_how_to_share() -> None:
 
     assert (spec.name, spec.network, spec.restart) == ("wine-next-ab", f"container:{DOOR_ID}", False)
     assert spec.environment[contract.ENV_PROBE] == PROBE
+    assert spec.environment[contract.ENV_IMAGE_DIGEST] == spec.labels[LABEL_DIGEST]
     assert spec.environment[contract.ENV_REUSE_PORT] == "on"
     assert spec.user.partition(":")[0] == str(contract.USER_ID)
     assert spec.labels[LABEL_DIGEST] == "sha256:1"
