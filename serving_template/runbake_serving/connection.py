@@ -20,7 +20,7 @@ from uvicorn.server import ServerState
 from runbake_serving.wire import Wire
 
 _MOST_HEAD = 64 << 10
-"""Bytes of a request's line and headers."""
+"""Bytes of a request's line and headers, or of chunks' extensions and trailers."""
 _LINGER_S = 2.0
 """What a caller still sends after the last answer is dropped for so long."""
 
@@ -69,7 +69,8 @@ class Connection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         # A request after one that ends the connection is not answered: other servers drop it too.
         self.parser = httptools.HttpRequestParser(self)
-        self._head_bytes, self._in_head, self._began, self._complete = 0, False, False, True
+        self._dry_bytes, self._advanced = 0, False
+        self._in_head, self._began, self._complete = False, False, True
         self._deaf = self._resumes = False
         self._framing: tuple[bytes, bytes] | None = None
         self._running: RequestResponseCycle | None = None
@@ -88,20 +89,26 @@ class Connection(HttpToolsProtocol):
         if self._deaf or self.parser is None:
             return
         self._unset_keepalive_if_required()
+        self._advanced = False
+        try:
+            while data:
+                size, data = len(data), self._fed(data)
+        except httptools.HttpParserError:
+            self._refuse(*UNREADABLE)
+            return
+        # What advances nothing is counted: a head that does not end, or trailers, which nobody reads.
+        self._dry_bytes = 0 if self._advanced else self._dry_bytes + size
+        if self._dry_bytes > _MOST_HEAD:
+            self._refuse(*TOO_LARGE)
+
+    def _fed(self, data: bytes) -> bytes:
+        """Read; what is left to read where another protocol is offered."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._pass_over()
-            if rest := data[upgrade.args[0] :]:
-                self.data_received(rest)
-            return
-        except httptools.HttpParserError:
-            self._refuse(*UNREADABLE)
-            return
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > _MOST_HEAD:
-                self._refuse(*TOO_LARGE)
+            return data[upgrade.args[0] :]
+        return b""
 
     def _pass_over(self) -> None:
         """Read on after the offer of another protocol: none is spoken here, and its request has a body still.
@@ -137,12 +144,12 @@ class Connection(HttpToolsProtocol):
         if self._resumes:
             return
         self._began, self._since_s, self._complete = True, self.loop.time(), False
-        self._in_head, self._head_bytes = True, 0
+        self._in_head = True
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header."""
-        if not self._resumes:
+        """One header; a trailer is passed over (RFC 9112, 7.1.2: it is not to be taken for a header)."""
+        if self._in_head:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -150,7 +157,7 @@ class Connection(HttpToolsProtocol):
         if self._resumes:
             self._framing = None
             return
-        self._in_head = False
+        self._in_head, self._advanced = False, True
         self._framing = self._framed() if self.parser.should_upgrade() else None
         super().on_headers_complete()
         self.cycle.scope["state"]["whole"] = False
@@ -159,8 +166,14 @@ class Connection(HttpToolsProtocol):
         if not self.pipeline:
             self._running = self.cycle
 
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        self._advanced = True
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         """The request's last byte; where another protocol is offered, the head's."""
+        self._advanced = True
         if self._framing:
             return
         self._began, self._complete = False, True

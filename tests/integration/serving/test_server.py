@@ -205,6 +205,58 @@ def test_what_is_not_http(data: bytes, status: bytes) -> None:
     assert b"application/problem+json" in answer
 
 
+TRAILED = b"POST /t HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n"
+
+
+def test_trailers_are_no_headers() -> None:
+    """What follows the last chunk is passed over, and is refused where it does not end."""
+    seen: list[Any] = []
+
+    async def look(scope: Any, receive: Any, send: Any) -> None:
+        await echo(scope, receive, send)
+        seen.extend(name for name, _ in scope["headers"])
+
+    async def ask() -> list[bytes]:
+        async with serving(look) as one:
+            first = await one.said(TRAILED + b"Content-Encoding: gzip\r\n\r\n" + LAST)
+            return [first, await one.said(TRAILED + b"X: y\r\n" * 100_000)]
+
+    first, flood = asyncio.run(ask())
+    assert bodies(first)[0] == b"POST /t ok"
+    assert b"content-encoding" not in seen
+    assert b"HTTP/1.1 431 " in flood
+
+
+def test_a_body_is_not_counted_as_the_head_that_follows_it() -> None:
+    """A request that begins in the packet in which a large body ends is answered."""
+    body = b"x" * 200_000
+
+    async def ask() -> bytes:
+        async with serving(echo) as one:
+            reader, writer = await one.open()
+            writer.write(
+                b"POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body + LAST[:5]
+            )
+            await asyncio.wait_for(reader.readuntil(b"xx"), DEADLINE_S)
+            writer.write(LAST[5:])
+            return await asyncio.wait_for(reader.read(), DEADLINE_S)
+
+    assert asyncio.run(ask()).count(b"HTTP/1.1 200") == 1
+
+
+def test_an_offered_protocol_with_an_unreadable_body_is_refused() -> None:
+    """A framing that nobody knows is answered 400 also where it comes with an Upgrade."""
+    head = (
+        b"POST / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: h2c\r\nTransfer-Encoding: y\r\n\r\n"
+    )
+
+    async def ask() -> bytes:
+        async with serving(echo) as one:
+            return await one.said(head)
+
+    assert asyncio.run(ask()).startswith(b"HTTP/1.1 400 ")
+
+
 def test_a_good_request_before_a_bad_one_is_answered() -> None:
     """What was asked before the garbage has its answer, and then the connection ends."""
 
