@@ -50,13 +50,25 @@ def _remove_abandoned() -> None:
 def sweep(parent: Path) -> None:
     """Remove the directories whose processes are gone."""
     for home in parent.glob(f"{PREFIX}*"):
-        if _begun_at_ns(home) is None:
-            shutil.rmtree(home, ignore_errors=True)
+        _remove_left(home)
 
 
 def oldest_begun_at_ns(parent: Path) -> int | None:
     """When the oldest work that is still going on began, by the file system's clock; None for no work."""
     return min(filter(None, map(_begun_at_ns, parent.glob(f"{PREFIX}*"))), default=None)
+
+
+def _remove_left(home: Path) -> None:
+    try:
+        # Made where it is missing: who has just made the directory waits for it, and makes another.
+        handle = os.open(home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return  # removed by somebody else, or not ours to judge
+    try:
+        if _lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            shutil.rmtree(home, ignore_errors=True)
+    finally:
+        os.close(handle)
 
 
 def _made(parent: Path) -> tuple[Path, int]:

@@ -23,6 +23,23 @@ with scratch_directory(Path(sys.argv[1])) as work:
 """
 
 
+SWEEP = """
+import fcntl, os, sys
+from pathlib import Path
+from runbake.scratch import sweep
+def look(event, arguments):
+    if event == "shutil.rmtree":
+        handle = os.open(Path(arguments[0]) / "lock", os.O_RDWR)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("held")
+        os.close(handle)
+sys.addaudithook(look)
+sweep(Path(sys.argv[1]))
+"""
+
+
 def homes(parent: Path) -> list[Path]:
     """The scratch directories that are there."""
     return sorted(parent.glob(f"{PREFIX}*"))
@@ -100,3 +117,14 @@ def test_the_oldest_work_is_known_by_its_begin(tmp_path: Path) -> None:
         with scratch_directory(tmp_path):
             assert oldest_begun_at_ns(tmp_path) == begun
     assert oldest_begun_at_ns(tmp_path) is None
+
+
+def test_a_directory_is_locked_while_it_is_swept(tmp_path: Path) -> None:
+    """Who has just made it, and has not locked it yet, waits and makes another, instead of losing it."""
+    (tmp_path / f"{PREFIX}new").mkdir()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    swept = subprocess.run(
+        [sys.executable, "-c", SWEEP, str(tmp_path)], env=environment, capture_output=True, check=True
+    )
+    assert swept.stdout == b"held\n"
+    assert homes(tmp_path) == []
