@@ -54,7 +54,9 @@ def _messages(stream: pa.Buffer) -> Iterator[pa.Message]:
 
 
 def _unpacked_bytes(message: pa.Message) -> tuple[int, bool]:
-    metadata = memoryview(message.metadata)
+    # Copies, no memoryviews: before 3.11.9 Python crashes when the garbage of a refusal holds one in use.
+    # Source: https://github.com/python/cpython/issues/77894
+    metadata = message.metadata.to_pybytes()
     root = _Table.root(metadata)
     kind = metadata[at] if (at := root.field(_HEADER_TYPE)) else 0
     if kind not in (_DICTIONARY, _BATCH):
@@ -65,17 +67,17 @@ def _unpacked_bytes(message: pa.Message) -> tuple[int, bool]:
     batch = root.table(_HEADER)
     if kind == _DICTIONARY:
         batch = batch.table(_DATA_OF_DICTIONARY)
-    body = memoryview(message.body) if message.body is not None else memoryview(b"")
     compressed = bool(batch.field(_COMPRESSION))
-    return sum(_size(body, *place, compressed) for place in batch.places(_BUFFERS)), kind == _BATCH
+    return sum(_size(message.body, *place, compressed) for place in batch.places(_BUFFERS)), kind == _BATCH
 
 
-def _size(body: memoryview, offset: int, length: int, compressed: bool) -> int:
-    if length < 0 or offset < 0 or offset + length > len(body):
+def _size(body: pa.Buffer | None, offset: int, length: int, compressed: bool) -> int:
+    if length < 0 or offset < 0 or offset + length > (0 if body is None else body.size):
         raise InvalidRequest("the body is not a valid Arrow stream")
     if not compressed or not length:
         return length
-    (unpacked,) = struct.unpack_from("<q", body, offset)
+    assert body is not None
+    (unpacked,) = struct.unpack("<q", body.slice(offset, 8).to_pybytes())
     # -1: this buffer was left as it is.
     return max(length, int(unpacked))
 
@@ -85,13 +87,13 @@ class _Table:
 
     __slots__ = ("_data", "_start", "_vtable", "_vtable_bytes")
 
-    def __init__(self, data: memoryview, start: int) -> None:
+    def __init__(self, data: bytes, start: int) -> None:
         self._data, self._start = data, start
         self._vtable = start - _read("<i", data, start)
         self._vtable_bytes = _read("<H", data, self._vtable)
 
     @classmethod
-    def root(cls, data: memoryview) -> _Table:
+    def root(cls, data: bytes) -> _Table:
         """The table that the data begin with."""
         return cls(data, _read("<I", data, 0))
 
@@ -129,7 +131,7 @@ class _Table:
         return pairs
 
 
-def _read(form: str, data: memoryview, at: int) -> int:
+def _read(form: str, data: bytes, at: int) -> int:
     if at < 0:
         raise struct.error("outside")
     return int(struct.unpack_from(form, data, at)[0])

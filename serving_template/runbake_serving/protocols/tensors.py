@@ -105,7 +105,7 @@ def _check_range(values: list[int], dtype: np.dtype[Any]) -> None:
 
 
 def array_of_bytes(
-    data: memoryview, datatype: str, shape: tuple[int, ...], title: str
+    data: bytes, datatype: str, shape: tuple[int, ...], title: str
 ) -> np.ndarray[Any, Any]:
     """The tensor that these bytes are; texts are `bytes` objects.
 
@@ -125,7 +125,7 @@ def array_of_bytes(
     return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="))
 
 
-def _texts_of_bytes(data: memoryview, count: int, title: str) -> np.ndarray[Any, Any]:
+def _texts_of_bytes(data: bytes, count: int, title: str) -> np.ndarray[Any, Any]:
     if count > len(data) // _LENGTH.size:
         raise InvalidRequest(f"{title}: too few bytes of data for its shape")
     texts, at = np.empty(count, dtype=object), 0
