@@ -15,7 +15,7 @@ from runbake_serving.access_log import ACCESS_LOG
 from runbake_serving.app import cut_off
 from runbake_serving.connection import Patience
 from runbake_serving.encoding import answer_of
-from runbake_serving.errors import ModelFailed, RequestError
+from runbake_serving.errors import DeadlinePassed, ModelFailed, RequestError
 from runbake_serving.log import LOGGER, cause_of
 from runbake_serving.model import Model
 from runbake_serving.predictor import Predictor
@@ -130,7 +130,7 @@ async def warm_up(model: Model, predictor: Predictor) -> bool:
         # Twice: what the first one takes says little of the others.
         for _ in range(2):
             answer_of(await predictor.predict(question, "warm-up"))
-    except ModelFailed as error:
+    except (ModelFailed, DeadlinePassed) as error:
         LOGGER.error("the model fails at its own example: not ready", extra={"fields": cause_of(error)})
         return False
     except RequestError as error:

@@ -132,6 +132,11 @@ def open_tracking(
     name, _, value = promote_tag.partition("=")
     if not name or not value:
         raise ConfigError(f"--promote-tag wants NAME=VALUE, not {promote_tag!r}")
+    if name.startswith(("mlflow.", "runbake.")):
+        raise ConfigError(
+            f"--promote-tag cannot be {name!r}: MLflow and runbake keep facts of the run under such names",
+            hint="choose a name of your own, such as promote=true",
+        )
     return Tracking(uri, promote_tag=(name, value), local_artifacts=local_artifacts)
 
 

@@ -74,9 +74,8 @@ def _unpacked_bytes(message: pa.Message) -> tuple[int, bool]:
 def _size(body: pa.Buffer | None, offset: int, length: int, compressed: bool) -> int:
     if length < 0 or offset < 0 or offset + length > (0 if body is None else body.size):
         raise InvalidRequest("the body is not a valid Arrow stream")
-    if not compressed or not length:
+    if not compressed or not length or body is None:
         return length
-    assert body is not None
     (unpacked,) = struct.unpack("<q", body.slice(offset, 8).to_pybytes())
     # -1: this buffer was left as it is.
     return max(length, int(unpacked))

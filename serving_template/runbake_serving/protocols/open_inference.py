@@ -92,8 +92,8 @@ def _split(body: bytes, json_length: str) -> tuple[dict[str, Any], bytes]:
         if length > len(body):
             raise InvalidRequest("Inference-Header-Content-Length is larger than the body")
     try:
-        # Slices of bytes, no memoryviews: before 3.11.9 Python crashes when the garbage of a refusal holds one
-        # in use. Source: https://github.com/python/cpython/issues/77894
+        # Slices of bytes, no memoryviews: before 3.11.9 Python crashes when the garbage of a refusal holds
+        # one in use. Source: https://github.com/python/cpython/issues/77894
         document = orjson.loads(body[:length])
     except orjson.JSONDecodeError as error:
         raise InvalidRequest("the body is not valid JSON") from error

@@ -104,9 +104,7 @@ def _check_range(values: list[int], dtype: np.dtype[Any]) -> None:
 # --- from bytes ----------------------------------------------------------------------------------------
 
 
-def array_of_bytes(
-    data: bytes, datatype: str, shape: tuple[int, ...], title: str
-) -> np.ndarray[Any, Any]:
+def array_of_bytes(data: bytes, datatype: str, shape: tuple[int, ...], title: str) -> np.ndarray[Any, Any]:
     """The tensor that these bytes are; texts are `bytes` objects.
 
     Raises:
