@@ -86,7 +86,7 @@ def client_of(model: Model) -> Iterator[InferenceServerClient]:
         stopped.append(lambda: loop.call_soon_threadsafe(stop.set))
         patience = Patience(slow_s=20, idle_s=20, grace_s=5, connections=100)
         async with app.router.lifespan_context(app):
-            serving = asyncio.create_task(Server(app, [listener], patience, raw_refusal).serve(stop))
+            serving = asyncio.create_task(Server(app, [listener], patience, raw_refusal).serve_until(stop))
             loop.call_soon(ready.set)
             await serving
 
