@@ -121,7 +121,7 @@ def memory_of(text: str) -> int:
 def environment_of(
     given: Iterable[str], files: Iterable[str], process: Mapping[str, str]
 ) -> tuple[dict[str, str], frozenset[str]]:
-    """Variables for the server, and which of them came from our own environment.
+    """Variables for the server, and those that no manifest shows: from our environment and from files.
 
     `given` are `NAME=VALUE`s and `NAME`s, whose values are in `process`; `files` are texts of such lines, as
     Docker reads them: no quotes, `#` begins a comment line. What is given wins over files.
@@ -130,9 +130,10 @@ def environment_of(
         ConfigError: a malformed or managed name, or one without a value; no value is shown.
     """
     lines = [line.lstrip() for text in files for line in text.splitlines()]
+    of_files = [line for line in lines if line and not line.startswith("#")]
     found: dict[str, str] = {}
-    ours: set[str] = set()
-    for entry in (*(line for line in lines if line and not line.startswith("#")), *given):
+    hidden: set[str] = set()
+    for place, entry in enumerate((*of_files, *given)):
         name, separator, value = entry.partition("=")
         _check_variable(name)
         if not separator:
@@ -141,9 +142,10 @@ def environment_of(
                     f"{name} has no value here", hint=f"set it, or write {name}=VALUE in a file"
                 )
             value = process[name]
-        (ours.discard if separator else ours.add)(name)
+        shown = separator and place >= len(of_files)
+        (hidden.discard if shown else hidden.add)(name)
         found[name] = _checked_value(name, value)
-    return found, frozenset(ours)
+    return found, frozenset(hidden)
 
 
 def _check_variable(name: str) -> None:

@@ -5,7 +5,7 @@ from runbake.image.check import check_image
 from runbake.image.codec import GZIP, STORED, Codec, Packed, pack
 from runbake.image.entry import FileEntry
 from runbake.image.layer import Layer, layer_of_packed, stored_layer
-from runbake.image.layout import archive_written, check_layout, engine_archive, layout_written
+from runbake.image.layout import archive_written, check_archive, check_layout, engine_archive, layout_written
 from runbake.image.manifest import (
     BaseParts,
     Format,
@@ -37,6 +37,7 @@ __all__ = [
     "Runtime",
     "archive_written",
     "canonical_json",
+    "check_archive",
     "check_image",
     "check_layout",
     "compression_of",

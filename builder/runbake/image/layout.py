@@ -131,6 +131,24 @@ def _write_small(image: Image, directory: Path, name: str) -> None:
             out.write(data)
 
 
+def check_archive(path: Path) -> None:
+    """Fail where no archive can be written, or where somebody's file would be lost, before there is one.
+
+    Raises:
+        ConfigError: it is a directory, or a file that is no image archive.
+        OSError: it cannot be looked at.
+    """
+    if is_stream(path) or not path.exists() or not path.stat().st_size:
+        return
+    try:
+        with tarfile.open(path) as archive:
+            ours = any(member.name == "oci-layout" for member in archive)
+    except tarfile.TarError:
+        ours = False
+    if not ours:
+        raise ConfigError(f"{path} is there, and is not an image archive", hint="name a new file")
+
+
 @contextmanager
 def archive_written(image: Image, target: Path, *, name: str) -> Iterator[Image]:
     """Write one tar that `docker load` reads, `target` once the block ends well; gives the image as written.

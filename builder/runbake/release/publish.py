@@ -18,11 +18,11 @@ from runbake.image import (
     Layer,
     PlatformImage,
     archive_written,
+    check_archive,
     check_layout,
     engine_archive,
     layout_written,
 )
-from runbake.output import is_stream
 from runbake.registry import ImageRef, Registry
 from runbake.release.plan import Plan, PlatformPlan, mebibytes, stored_lock
 from runbake.release.proving import Subject
@@ -129,7 +129,7 @@ def check_outputs(request: Request) -> None:
     Raises:
         ConfigError: something else is there.
     """
-    for path, check in ((request.layout, check_layout), (request.archive, is_stream)):
+    for path, check in ((request.layout, check_layout), (request.archive, check_archive)):
         if path is not None:
             with _output_is_named(path):
                 check(path)

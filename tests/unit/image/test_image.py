@@ -27,6 +27,7 @@ from runbake.image import (
     Layer,
     Runtime,
     archive_written,
+    check_archive,
     check_image,
     engine_archive,
     image_of,
@@ -285,3 +286,22 @@ def test_an_engine_gets_one_platform_under_the_tag_it_asked_for(tmp_path: Path) 
     assert document["RepoTags"] == ["n:t"]
     assert names == {"manifest.json", document["Config"], *document["Layers"]}
     assert document["Config"].endswith(platform.config.digest.hex)
+
+
+def test_an_archive_takes_the_place_of_archives_only(tmp_path: Path) -> None:
+    """An image's archive, an empty file or nothing may be there; another file or tar is not lost."""
+    image = an_image(tmp_path, "oci", "linux/amd64")
+    ours, text, other, empty = (
+        tmp_path / name for name in ("ours.tar", "text.tar", "other.tar", "empty.tar")
+    )
+    write_archive(image, ours)
+    text.write_text("precious")
+    with tarfile.open(other, "w") as archive:
+        archive.add(text, "precious")
+    empty.touch()
+
+    for path in (ours, empty, tmp_path / "none.tar"):
+        check_archive(path)
+    for path in (text, other):
+        with pytest.raises(ConfigError, match="not an image archive"):
+            check_archive(path)
