@@ -211,10 +211,14 @@ class Store:
     @contextmanager
     def _guarded(self, how: int) -> Iterator[None]:
         """Between looking at a blob and noting its use, no other process may prune it."""
-        with (self.root / "prune.lock").open("ab") as lock:
+        # For reading only: the cache may be another user's, who made the lock.
+        lock = os.open(self.root / "prune.lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
             with suppress(OSError):  # a file system without locks
                 fcntl.flock(lock, how)
             yield
+        finally:
+            os.close(lock)
 
 
 def _packed_in(recipe: Path) -> Packed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,24 @@ def test_a_blob_is_fetched_once(tmp_path: Path) -> None:
             assert blob.read() == b"layer"
     assert len(calls) == 1
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["0" * 64]
+
+
+def test_another_users_cache_can_be_read() -> None:
+    """A layer that somebody else keeps is known to a user who may only read there."""
+    with tempfile.TemporaryDirectory() as directory:  # pytest's own let nobody else in
+        root = Path(directory)
+        root.chmod(0o755)
+        store = Store(root)
+        a_layer(store, "a", age_s=0)
+        assert store.knows("a")
+        (root / "prune.lock").chmod(0o444)
+        child = os.fork()
+        if child == 0:
+            known = False
+            try:
+                if os.geteuid() == 0:
+                    os.setuid(65534)
+                known = Store(root).knows("a")
+            finally:
+                os._exit(not known)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
