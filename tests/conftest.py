@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,10 @@ from hypothesis import HealthCheck, settings
 
 from lab.mlflow_server import running_mlflow
 from lab.registry_server import running_registry
+
+# A shell starts what runs in the background with SIGINT ignored, and our processes would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No test is timed: a busy machine is no defect, and neither is a slow generator of examples.
 settings.register_profile("runbake", deadline=None, suppress_health_check=[HealthCheck.too_slow])
