@@ -1,0 +1,1 @@
+"""Offline batch beside a bare loop and MLflow: `python -m benchmarks.batch`."""
