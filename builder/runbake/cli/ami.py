@@ -1,0 +1,322 @@
+"""`ami`: the image on a machine of Amazon's."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import tempfile
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runbake.ami import (
+    SOURCES,
+    Baked,
+    Hands,
+    Order,
+    Packer,
+    Plan,
+    Subject,
+    bake,
+    find_packer,
+    leavings,
+    plan_ami,
+    reap,
+    write_workdir,
+)
+from runbake.aws import Ec2, MachineImage, ecr_region
+from runbake.cli.context import (
+    engine_auth,
+    insecure_registry_option,
+    open_registries,
+    open_tracking,
+    settings,
+    tracking_option,
+)
+from runbake.cli.image_ref import image_ref
+from runbake.cli.story import TerminalStory, one_line
+from runbake.errors import ConfigError, RunbakeError
+from runbake.provenance import ec2_tags
+from runbake.published import read_published
+from runbake.report import reported
+from runbake_serving.contract import LABEL_RUN_ID
+
+_EXAMPLE = "Example: runbake ami 123456789012.dkr.ecr.eu-central-1.amazonaws.com/fraud@sha256:0123… --dry-run"
+_SCHEMA = "https://runbake.dev/schema/ami/v1"
+
+
+class _WithDefault(click.Group):
+    """A group whose first word may be its default command's argument: `ami IMAGE` bakes."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in {*self.commands, *self.get_help_option_names(ctx)}:
+            args = ["bake", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group("ami", cls=_WithDefault, epilog=_EXAMPLE)
+def ami_group() -> None:
+    """Bake IMAGE onto an Amazon machine image (`runbake ami IMAGE …` is short for `ami bake IMAGE …`)."""
+
+
+def _bake_options(command: Any) -> Any:
+    for option in reversed(
+        (
+            click.option("--region", envvar="AWS_REGION", show_envvar=True, required=True, help="Where."),
+            click.option(
+                "--allow-from",
+                multiple=True,
+                required=True,
+                metavar="CIDR",
+                help="Who may reach the build machine by SSH, such as 203.0.113.7/32. Repeat for more.",
+            ),
+            click.option(
+                "--instance-type",
+                default="m5.large",
+                show_default=True,
+                help="The build machine's; m7g.large for linux/arm64.",
+            ),
+            click.option(
+                "--source",
+                default="debian-12",
+                show_default=True,
+                metavar="|".join((*SOURCES, "ami-…")),
+                help="What it starts from: the newest of that name, or an AMI.",
+            ),
+            click.option("--ssh-user", default="", help="Who logs in.  [default: as --source has it]"),
+            click.option("--vpc", default="", metavar="vpc-…", help="[default: the region's own]"),
+            click.option("--subnet", default="", metavar="subnet-…", help="[default: one of the VPC's]"),
+            click.option(
+                "--instance-profile",
+                default="",
+                metavar="NAME",
+                help="The build machine's role; to pull from Amazon ECR.",
+            ),
+            click.option(
+                "--kms-key",
+                default="",
+                metavar="ID",
+                help="What encrypts the disk.  [default: AWS's own key]",
+            ),
+            click.option(
+                "--volume",
+                "volume_gb",
+                type=int,
+                default=20,
+                show_default=True,
+                metavar="GB",
+                help="The disk.",
+            ),
+            click.option(
+                "--copy-to", multiple=True, metavar="REGION", help="Copy it there as well. Repeat for more."
+            ),
+            click.option(
+                "--share-with", "accounts", multiple=True, metavar="ACCOUNT", help="Who else may start it."
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@ami_group.command("bake", epilog=_EXAMPLE)
+@click.argument("image")
+@_bake_options
+@click.option(
+    "--deprecate-after",
+    "deprecate_days",
+    type=click.IntRange(1, 3650),
+    metavar="DAYS",
+    help="From then on others do not find it any more.  [default: never]",
+)
+@click.option("--force", is_flag=True, help="Bake also if the image has an AMI there.")
+@click.option("--dry-run", is_flag=True, help="Print the plan, let Packer check it, and make nothing.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default="ami.json",
+    show_default=True,
+    help="What was baked, as a JSON document for the next stage; on failure too.",
+)
+@insecure_registry_option
+@tracking_option
+def bake_command(image: str, **options: Any) -> None:
+    """Bake IMAGE onto a machine image that runs it as a batch job.
+
+    IMAGE is a reference by digest or tag, or the image.json of `containerize`. Asked again for the same image
+    it finds the AMI that is there. Prints the AMI's id.
+    """
+    order, packer = _order(options, settings().environment), find_packer(settings().environment)
+    if options["dry_run"]:
+        click.echo(json.dumps(_checked(image, order, packer).to_json(), indent=1, ensure_ascii=False))
+        return
+    asked = f"{image} --region {order.region} --instance-type {order.instance_type}"
+    with reported(options["report"], asked=asked, schema=_SCHEMA) as told:
+        told.update(_baked(image, order, packer, options))
+    click.echo(told["id"])
+
+
+def _checked(image: str, order: Order, packer: Packer) -> Plan:
+    """The plan, which Packer accepts."""
+    story = TerminalStory(settings().console)
+    plan = _planned(image, order, Ec2(order.region), story)
+    with _scratch() as directory, story.step("check") as step:
+        write_workdir(directory, plan, packer.template)
+        packer.prepare(directory, _quietly)
+        packer.validate(directory, _quietly)
+        step.say(f"Packer {'.'.join(map(str, packer.version))} accepts the plan")
+    return plan
+
+
+def _baked(image: str, order: Order, packer: Packer, options: Mapping[str, Any]) -> dict[str, object]:
+    """Bake, and tell the run; what the report says of it."""
+    story, clients = TerminalStory(settings().console), cache(Ec2)
+    plan = _planned(image, order, clients(order.region), story)
+    days: int | None = options["deprecate_days"]
+    deprecate_at = _now() + timedelta(days=days) if days else None
+    with _scratch() as directory:
+        hands = Hands(
+            packer=packer,
+            ec2=clients,
+            story=story,
+            heard=_shown,
+            directory=directory,
+            now=_now,
+            login=_login(plan),
+        )
+        made = bake(plan, hands, force=options["force"], deprecate_at=deprecate_at)
+    _record(plan, made, options["tracking_uri"], story)
+    return {
+        "id": made[0].image.image_id,
+        "region": order.region,
+        "reference": plan.subject.reference,
+        "digest": str(plan.subject.digest),
+        "run": plan.subject.run_id,
+        "new": made[0].bake_id == plan.bake_id,
+        "source": plan.source.image_id,
+        "packerVersion": ".".join(map(str, packer.version)),
+        "images": [one.to_json() for one in made],
+    }
+
+
+def _login(plan: Plan) -> bytes:
+    """What the build machine needs to pull; nothing where its own role does it, or nobody has to log in."""
+    host = plan.subject.repository.partition("/")[0]
+    found = None if plan.order.instance_profile and ecr_region(host) else engine_auth(host)
+    if found is None:
+        return b""
+    if "identitytoken" in found:
+        entry: dict[str, str] = {"auth": "", "identitytoken": found["identitytoken"]}
+    else:
+        entry = {"auth": b64encode(f"{found['username']}:{found['password']}".encode()).decode()}
+    return json.dumps({"auths": {host: entry}}).encode()
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A directory for Packer, removed at the end.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="runbake-ami-") as directory:
+            yield Path(directory)
+    except OSError as error:
+        raise ConfigError(f"no directory for Packer: {error}", hint="set TMPDIR") from error
+
+
+def _record(plan: Plan, made: tuple[Baked, ...], tracking_uri: str | None, story: TerminalStory) -> None:
+    """Write on the run where its machine images are; a failure is a warning, as the images are there."""
+    if not tracking_uri:
+        return
+    tags = {f"runbake.ami.{one.region}": one.image.image_id for one in made}
+    try:
+        with story.step("record") as step:
+            open_tracking(tracking_uri).record_image(plan.subject.run_id, tags)
+            step.say(f"{', '.join(tags)} on run {plan.subject.run_id[:12]}")
+    except RunbakeError as error:
+        story.warn(f"the AMI is not recorded on run {plan.subject.run_id[:32]}: {error}")
+
+
+def _planned(image: str, order: Order, ec2: Ec2, story: TerminalStory) -> Plan:
+    with story.step("plan") as step:
+        plan = plan_ami(order, _subject(image, order), _source(ec2, order), bake_id=secrets.token_hex(6))
+        step.say(f"{plan.name} from {plan.source.name or plan.source.image_id}")
+        return plan
+
+
+@ami_group.command("reap", epilog="Example: runbake ami reap --region eu-central-1 --older-than 12")
+@click.argument("bakes", nargs=-1, metavar="[BAKE]...")
+@click.option("--region", envvar="AWS_REGION", show_envvar=True, required=True, help="Where.")
+@click.option(
+    "--older-than",
+    "hours",
+    type=click.FloatRange(0),
+    default=6.0,
+    show_default=True,
+    metavar="HOURS",
+    help="Without BAKE: those that began before. A bake that goes on must not be among them.",
+)
+@click.option("--dry-run", is_flag=True, help="Say whose leavings there are, and remove nothing.")
+def reap_command(bakes: tuple[str, ...], region: str, hours: float, dry_run: bool) -> None:
+    """Remove what killed bakes left: build machines, disks, groups, keys, AMIs that never got their tags.
+
+    BAKE is the id that `ami bake` tells. Prints what was removed.
+    """
+    ec2, before = Ec2(region), _now() - timedelta(hours=hours)
+    for left in leavings(ec2):
+        chosen = left.bake_id in bakes if bakes else left.since is not None and left.since <= before
+        if not chosen or dry_run:
+            settings().console.print(
+                f"  {left.bake_id}  since {left.since or 'an unknown time'}, left alone", highlight=False
+            )
+            continue
+        for what in reap(ec2, left.bake_id):
+            click.echo(f"{left.bake_id}\t{what}")
+
+
+def _order(options: Mapping[str, Any], environment: Mapping[str, str]) -> Order:
+    """The order; `--dry-run` and the like are none of its business."""
+    names = ("region", "instance_type", "allow_from", "source", "ssh_user", "vpc", "subnet")
+    more = ("instance_profile", "kms_key", "volume_gb", "copy_to", "accounts")
+    # The variables of the AWS SDKs: boto3 heeds them by itself, Packer has to be told.
+    endpoint = environment.get("AWS_ENDPOINT_URL_EC2") or environment.get("AWS_ENDPOINT_URL") or ""
+    return Order(**{name: options[name] for name in (*names, *more)}, endpoint=endpoint)
+
+
+def _subject(image: str, order: Order) -> Subject:
+    ref = image_ref(image)
+    published = read_published(ref, open_registries()(ref.host), platform=order.platform)
+    return Subject(
+        repository=ref.repository,
+        digest=published.digest,
+        platform=published.platform,
+        run_id=published.labels[LABEL_RUN_ID],
+        tags=ec2_tags(published.labels.items()),
+    )
+
+
+def _source(ec2: Ec2, order: Order) -> MachineImage:
+    if order.source in SOURCES:
+        return ec2.newest(SOURCES[order.source][0], order.architecture)
+    return ec2.image(order.source)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _quietly(line: str) -> None:
+    """What Packer says of a check is told only if the check fails."""
+    del line
+
+
+def _shown(line: str) -> None:
+    settings().console.print(f"    {one_line(line)}", markup=False, highlight=False, soft_wrap=True)
