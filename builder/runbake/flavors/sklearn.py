@@ -6,6 +6,8 @@ reads MLmodel and the estimator's file alone, which leaves out about 600 MB of M
 
 from __future__ import annotations
 
+from runbake.flavors.config import config_of, has
+from runbake.flavors.estimator_file import format_of
 from runbake.flavors.flavor import Flavor, Served
 from runbake.flavors.requirements import without_mlflow
 from runbake.tracking.run import ModelDescription
@@ -15,11 +17,17 @@ TOLERANCE = 1e-9
 
 
 def _recognises(model: ModelDescription) -> bool:
-    return any(flavor.name == "sklearn" for flavor in model.flavors)
+    return has(model, "sklearn")
 
 
 def _serve(model: ModelDescription) -> Served:
-    return Served(flavor="sklearn", requirements=without_mlflow(model.requirements))
+    kind = format_of(config_of(model, "sklearn"))
+    return Served(
+        flavor="sklearn",
+        requirements=without_mlflow(model.requirements),
+        format=kind,
+        reads_skops=kind == "safe",
+    )
 
 
 FLAVOR = Flavor(name="sklearn", tolerance=TOLERANCE, recognises=_recognises, serve=_serve)
