@@ -2,12 +2,13 @@
 # make test        lint, types and every quick test           make test-slow   the other tests
 # make format      let ruff repair what it can                make lock        renew requirements-dev.txt
 
-# More workers pay on a machine with more cores: `make test WORKERS=8`; 0 is one process, for a debugger.
-WORKERS ?= 2
+# One more than the two cores that CI has, as many tests wait; `make test WORKERS=8` pays on a machine with more
+# cores, and 0 is one process, for a debugger.
+WORKERS ?= 3
 # Some tests only: `make test TESTS=tests/unit`.
 TESTS ?=
 BIN := .venv/bin
-PYTEST := lab/with-parts.sh pytest --timeout 300 -n $(WORKERS) $(TESTS)
+PYTEST := lab/with-parts.sh pytest --timeout 300 -n $(WORKERS) --dist worksteal --durations 20 $(TESTS)
 
 .PHONY: help venv demo demo-down lint format test test-slow lock
 

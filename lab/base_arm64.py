@@ -1,7 +1,7 @@
 """A base for two platforms, for tests that assemble images on one host for both.
 
-The platform that is not this machine's is only unpacked, never run, its packages' scripts neither. That is
-enough to assemble an image and compare digests.
+The platform that is not this machine's is only unpacked, its packages' scripts are not run. That is enough to
+assemble an image, and for qemu to run it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import requests
 
 from lab.base import ensure_base
 from lab.engine import engine
+from lab.packages import ensure_packages, find_program
 from lab.source import debootstrap
 from lab.state import LAB_DIRECTORY
 from lab.story import Story
@@ -28,6 +29,8 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+EMULATORS = {"qemu-user-static": "qemu-aarch64-static"}
+_MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 _OTHER = {"amd64": "arm64", "arm64": "amd64"}
 _SUITE = "bookworm"
 _UNWANTED = ("./usr/share/man/", "./usr/share/doc/", "./usr/share/locale/", "./usr/share/info/")
@@ -63,6 +66,16 @@ def ensure_two_platform_base(repository: str, *, story: Story | None = None) -> 
             ],
         }
         return f"{repository}@{_put_manifest(api, json.dumps(index).encode(), INDEX)}"
+
+
+def find_emulator(architecture: str, *, story: Story | None = None) -> str:
+    """The path of a static program that runs that architecture's programs; installed when it is missing.
+
+    Raises:
+        LabError: it cannot be installed here.
+    """
+    ensure_packages(EMULATORS, log=LAB_DIRECTORY / "apt.log", story=story or Story())
+    return str(find_program(f"qemu-{_MACHINES[architecture]}-static"))
 
 
 def _other_layer(architecture: str, story: Story) -> bytes:

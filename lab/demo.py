@@ -23,11 +23,11 @@ from lab.engine import ensure_engine, find_engine
 from lab.errors import LabError
 from lab.ports import port_near
 from lab.services import ensure_mlflow, ensure_registry, release
-from lab.state import State
+from lab.state import State, container_name
 from lab.story import Story
 
 USER = "demo"
-CONTAINER = "runbake-demo"
+CONTAINER = container_name("runbake-demo")
 _TARGET = "cultivar"
 _ROWS = 6
 _SERVING_PORT = 8080
@@ -232,5 +232,8 @@ def _say_what_runs(parts: Parts, url: str, image: str, story: Story) -> None:
         f"  image     {image}\n"
         f"  MLflow    {parts.mlflow_uri}\n"
         f"  registry  http://{parts.registry}/v2/_catalog\n\n"
+        "Go on with it:\n\n"
+        f"  export MLFLOW_TRACKING_URI={parts.mlflow_uri} PATH={Path(sys.executable).parent}:$PATH\n"
+        f"  runbake --help; runbake trace {url}\n\n"
         "Stop it all with: make demo-down"
     )

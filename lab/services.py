@@ -15,14 +15,14 @@ from lab.keeper import ADDRESS_FILE
 from lab.packages import can_install, ensure_packages, find_program
 from lab.ports import port_for, port_near
 from lab.process import identity_of, start_in_background, stop_process, wait_until
-from lab.state import Service, State
+from lab.state import Service, State, container_name
 from lab.story import Story
 
 REGISTRY = "registry"
 MLFLOW = "mlflow"
 REGISTRY_PACKAGES = {"docker-registry": "docker-registry"}
 REGISTRY_IMAGE = "registry:2"
-REGISTRY_CONTAINER = "runbake-lab-registry"
+REGISTRY_CONTAINER = container_name("runbake-lab-registry")
 _REGISTRY_PORT = 5000
 _MLFLOW_PORT = 5001
 _START_DEADLINE_S = 120.0
@@ -111,12 +111,25 @@ def release(state: State, *, user: str, story: Story) -> None:
     if user == "demo":
         _remove_registry_container(story)
     for service in state.release(user):
+        if service.name == ENGINE and (others := _running_containers()):
+            # Of another checkout, or the user's own; whoever stops next without them stops the engine too.
+            story.note(ENGINE, f"kept for what runs in it: {', '.join(others)}")
+            continue
         with story.step(service.name, "stop"):
             if service.name == ENGINE:
                 stop_engine(service)
             else:
                 stop_process(service.pid, service.identity, deadline_s=_STOP_DEADLINE_S)
             state.forget(service.name)
+
+
+def _running_containers() -> tuple[str, ...]:
+    client = find_engine()
+    return (
+        tuple(str(container.name) for container in client.containers.list(ignore_removed=True))
+        if client
+        else ()
+    )
 
 
 def _remove_registry_container(story: Story) -> None:

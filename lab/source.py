@@ -16,36 +16,37 @@ from lab.errors import LabError
 from lab.packages import ensure_packages, find_program
 from lab.state import LAB_DIRECTORY
 from lab.story import Story
+from runbake.runtime import source_for
 
 MADE_REPOSITORY = "runbake-lab/debian"
 PACKAGES = {"mmdebstrap": "mmdebstrap"}
 INCLUDED = ("usr-is-merged", "python3", "busybox", "libgomp1", "libstdc++6", "ca-certificates", "tzdata")
 _RECIPE = hashlib.sha256(",".join(INCLUDED).encode()).hexdigest()[:8]
 """So that an image made with other packages is not taken for this one."""
+OWN_PYTHON = f"3.{sys.version_info.minor}"
+_SUITES = {"3.11": "bookworm", "3.13": "trixie"}
+"""Debian's releases by their Python; another is made from this machine's own release."""
 _DEADLINE_S = 600
 _HOOKS = "/usr/share/mmdebstrap/hooks/merged-usr"
 _APT_SOURCES = ("sources.list.d/debian.sources", "sources.list.d/ubuntu.sources", "sources.list")
 
 
-def hub_image(python_minor: int) -> str:
-    """The image on Docker Hub with this Python 3; Debian 12's own is 3.11."""
-    return "debian:bookworm-slim" if python_minor == 11 else f"python:3.{python_minor}-slim"
-
-
-def source_image(client: docker.DockerClient, *, story: Story) -> str:
+def source_image(client: docker.DockerClient, *, python: str = OWN_PYTHON, story: Story) -> str:
     """A Debian-like image in the engine, named; the one that is there, else pulled, else made from packages.
+
+    `python` is the minor version that it has, e.g. "3.13".
 
     Raises:
         LabError: it cannot be pulled, and cannot be made here either.
     """
-    pulled = hub_image(sys.version_info.minor)
-    made = f"{MADE_REPOSITORY}:{_codename()}-{_RECIPE}"
+    pulled, suite = source_for(python), _SUITES.get(python) or _codename()
+    made = f"{MADE_REPOSITORY}:{suite}-{_RECIPE}"
     for name in (made, pulled):
         if _is_there(client, name):
             return name
     if _pull(client, pulled, story):
         return pulled
-    _make(client, made, story)
+    _make(client, made, suite, story)
     return made
 
 
@@ -73,11 +74,11 @@ def _codename() -> str:
         return "none"
 
 
-def _make(client: docker.DockerClient, name: str, story: Story) -> None:
+def _make(client: docker.DockerClient, name: str, suite: str, story: Story) -> None:
     ensure_packages(PACKAGES, log=LAB_DIRECTORY / "apt.log", story=story)
     with story.step("base", f"make {name} from packages"), tempfile.TemporaryDirectory() as directory:
         archive = Path(directory) / "root.tar"
-        debootstrap(archive, _codename())
+        debootstrap(archive, suite)
         repository, _, tag = name.rpartition(":")
         client.api.import_image_from_file(str(archive), repository=repository, tag=tag)
 
@@ -102,7 +103,7 @@ def debootstrap(archive: Path, suite: str, *options: str) -> None:
             *options,
             suite,
             str(archive),
-            *_package_sources(),
+            *_package_sources(suite),
         ],
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -115,8 +116,10 @@ def debootstrap(archive: Path, suite: str, *options: str) -> None:
         raise LabError(f"mmdebstrap failed ({done.returncode}):\n{done.stderr[-4000:]}")
 
 
-def _package_sources() -> tuple[str, ...]:
-    """This machine's list of mirrors; empty lets mmdebstrap take the distribution's own."""
+def _package_sources(suite: str) -> tuple[str, ...]:
+    """This machine's list of mirrors; empty lets mmdebstrap take the suite's own."""
+    if suite != _codename():
+        return ()
     candidates = (Path("/etc/apt") / name for name in _APT_SOURCES)
     found = [str(path) for path in candidates if path.is_file() and path.stat().st_size]
     return tuple(found[:1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -13,6 +14,11 @@ from pathlib import Path
 from lab.process import identity_of
 
 LAB_DIRECTORY = Path(__file__).resolve().parent.parent / ".runbake" / "lab"
+
+
+def container_name(what: str, directory: Path = LAB_DIRECTORY) -> str:
+    """The name of this checkout's container; another checkout, whose engine is the same, has another."""
+    return f"{what}-{hashlib.sha256(str(directory).encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from uv import find_uv_bin
 
+from benchmarks.commands import timed
 from benchmarks.containerize import runs
 from benchmarks.containerize.ours import Built, containerize
-from benchmarks.containerize.parts import Parts, fresh_checkout, venv
-from benchmarks.containerize.processes import timed
-from benchmarks.containerize.table import Row
+from benchmarks.parts import Parts, fresh_checkout, venv
+from benchmarks.table import Row
 from lab.base_arm64 import ensure_two_platform_base
 
 _OLDEST_MINOR = 11  # requires-python

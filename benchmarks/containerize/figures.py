@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import requests
 
+from benchmarks.commands import timed
 from benchmarks.containerize import runs
 from benchmarks.containerize.ours import Built, containerize
-from benchmarks.containerize.parts import Parts, free_bytes
 from benchmarks.containerize.peer import Peer, curl_seconds
-from benchmarks.containerize.processes import timed
 from benchmarks.containerize.runs import Logged
-from benchmarks.containerize.table import Row, megabytes
+from benchmarks.parts import Parts, free_bytes
+from benchmarks.table import Row, megabytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +41,8 @@ def _seconds(values: Sequence[float]) -> str:
 def same_environment(parts: Parts) -> list[str]:
     """The wheels of our image as pins: what the peer installs when both shall hold the same."""
     built = containerize(parts, runs.log(parts).run_id, "warm", cache=parts.work / "cache")
-    config = _manifest(parts, "warm", built.report["digest"])
-    told = [entry["created_by"].removeprefix("runbake: ") for entry in config["history"]]
+    history = _history(parts, "warm", built.report["digest"])
+    told = [entry["created_by"].removeprefix("runbake: ") for entry in history]
     pairs = [pair for line in told for part in line.split(", ") if len(pair := part.split(" ")) == 2]
     pins = sorted(f"{name}=={release}" for name, release in pairs if release[0].isdigit())
     if not any(pin.startswith("scikit-learn==") for pin in pins):
@@ -49,13 +50,19 @@ def same_environment(parts: Parts) -> list[str]:
     return pins
 
 
-def _manifest(parts: Parts, repository: str, digest: str) -> dict[str, list[dict[str, str]]]:
-    """The image's configuration, as the registry has it."""
-    address = f"http://{parts.registry}/v2/{repository}"
+def _manifest(parts: Parts, repository: str, digest: str) -> Any:
+    """The image's manifest, as the registry has it."""
+    address = f"http://{parts.registry}/v2/{repository}/manifests/{digest}"
     accept = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
-    manifest = requests.get(f"{address}/manifests/{digest}", headers=accept, timeout=30).json()
-    config = requests.get(f"{address}/blobs/{manifest['config']['digest']}", timeout=30).json()
-    return {**config, "manifest": manifest}
+    return requests.get(address, headers=accept, timeout=30).json()
+
+
+def _history(parts: Parts, repository: str, digest: str) -> list[dict[str, str]]:
+    config = _manifest(parts, repository, digest)["config"]["digest"]
+    history: list[dict[str, str]] = requests.get(
+        f"http://{parts.registry}/v2/{repository}/blobs/{config}", timeout=30
+    ).json()["history"]
+    return history
 
 
 def retrained_large(parts: Parts, peer: Peer, pins: list[str], sizes: Sizes) -> list[Row]:
@@ -153,8 +160,7 @@ def retrained_small(parts: Parts, sizes: Sizes) -> list[Row]:
 
 
 def _own_bytes(parts: Parts, repository: str, built: Built) -> int:
-    manifest = _manifest(parts, repository, built.report["digest"])["manifest"]
-    config = manifest["config"]["size"]  # type: ignore[call-overload]
+    config = _manifest(parts, repository, built.report["digest"])["config"]["size"]
     return int(built.layers["model"]["size"]) + int(built.layers["provenance"]["size"]) + int(config)
 
 

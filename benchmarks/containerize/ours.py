@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.containerize.parts import Parts
-from benchmarks.containerize.processes import Done, timed
+from benchmarks.commands import Done, timed
+from benchmarks.parts import Parts
 
 _MAIN = "from runbake.cli import main; main()"
 

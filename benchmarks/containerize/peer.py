@@ -15,8 +15,8 @@ from pathlib import Path
 import pip
 from docker.errors import ImageNotFound
 
-from benchmarks.containerize.parts import Parts
-from benchmarks.containerize.processes import timed
+from benchmarks.commands import timed
+from benchmarks.parts import Parts
 
 _ORDINARY = """\
 FROM {base}

@@ -13,8 +13,8 @@ import mlflow
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from benchmarks.containerize.parts import Parts
-from benchmarks.containerize.processes import timed
+from benchmarks.commands import timed
+from benchmarks.parts import Parts
 
 _NAMES = ("mlflow", "numpy", "pandas", "scikit-learn", "scipy", "cloudpickle")
 _SIDE = 4

@@ -1,28 +1,21 @@
-"""Measure, print the table, and write it: `python -m benchmarks.serving [--quick] [--only CASE]…`."""
+"""The server beside its peers: `python -m benchmarks.serving [--quick] [--only CASE]…`."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import signal
 import sys
 import tempfile
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 
 from platformdirs import user_cache_path
 
-from benchmarks.containerize.parts import commit, fresh_checkout
-from benchmarks.containerize.table import Row, machine, markdown
+from benchmarks.measure import Benchmark, leave_at_sigterm, measured
+from benchmarks.parts import fresh_checkout
 from benchmarks.serving import bulk, forms, images, overload, throughput
 from benchmarks.serving.bench import FULL, QUICK, Bench
 from benchmarks.serving.environments import WANTED, environment
 from benchmarks.serving.wrk import ensure_wrk
-
-RESULTS = Path(__file__).with_name("results.md")
+from benchmarks.table import Row
 
 CASES: dict[str, Callable[[Bench], list[Row]]] = {
     "float": throughput.floats,
@@ -54,22 +47,21 @@ NOTES = (
     "each row.",
 )
 
+BENCHMARK = Benchmark(
+    directory=Path(__file__).parent, title="The server in figures", cases=tuple(CASES), notes=NOTES
+)
+
 
 def main() -> int:
     """Command line; 1 when a limit of a full measurement is not reached."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
-    parser.add_argument(
-        "--quick", action="store_true", help="short runs, one repeat, nothing written: a smoke test"
-    )
-    parser.add_argument("--only", action="append", choices=list(CASES), help="these cases, nothing written")
+    parser = BENCHMARK.parser()
     parser.add_argument(
         "--cache", type=Path, help="where the environments are kept  [default: the user's cache]"
     )
     parser.add_argument("--runtime", type=Path, help="directory of another runbake_serving, nothing written")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, _ended)  # servers, containers and images go with us
+    leave_at_sigterm()
     whole = not (arguments.quick or arguments.only or arguments.runtime)
-    started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="runbake-benchmark-") as name:
         work = Path(name)
         work.chmod(0o755)
@@ -81,53 +73,19 @@ def main() -> int:
         )
         ensure_wrk(work)
         with bench.ends:
-            rows = _measured(arguments.only or list(CASES), bench)
-    text = markdown(
-        rows,
-        title="The server in figures",
-        head=_head(minutes=(time.monotonic() - started) / 60),
-        notes=(*NOTES, *([_versions(bench.cache)] if whole else ())),
-    )
-    print(text)
-    if whole:
-        RESULTS.write_text(text, encoding="utf-8")
-    return int(not arguments.quick and any(row.reached is False for row in rows))
-
-
-def _ended(number: int, _: FrameType | None) -> None:
-    sys.exit(128 + number)
-
-
-def _head(*, minutes: float) -> str:
-    command = " ".join(["python -m benchmarks.serving", *sys.argv[1:]])
-    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
-    return (
-        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit()}, `{command}`, {machine()}. "
-        f"{minutes:.0f} minutes; load averages at the end: {load}."
-    )
+            rows = measured(arguments.only or CASES, lambda case: CASES[case](bench))
+    return BENCHMARK.tell(rows, arguments, whole=whole, notes=[_versions(bench.cache)] if whole else ())
 
 
 def _versions(cache: Path) -> str:
     told = []
     for name in WANTED:
-        if name in ("runbake", "limit"):
+        if name in ("runbake", "fasttext", "limit"):
             continue
         found = environment(name, cache).versions
         same = ", ".join(f"{other} {found[other]}" for other in ("numpy", "scikit-learn"))
         told.append(f"{name} {found[name]} ({same})")
     return f"Versions: {'; '.join(told)}."
-
-
-def _measured(chosen: list[str], bench: Bench) -> list[Row]:
-    rows: list[Row] = []
-    for name in chosen:
-        started = time.monotonic()
-        found = CASES[name](bench)
-        for row in found:
-            print(f"{name}: {row.what}: {row.ours} | {row.peer} | {row.found}", file=sys.stderr)
-        print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr)
-        rows += found
-    return rows
 
 
 if __name__ == "__main__":

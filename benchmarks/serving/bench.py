@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from benchmarks.containerize.parts import Parts, running_parts
+from benchmarks.parts import Parts, running_parts
 from benchmarks.serving import models, servers
 from benchmarks.serving.environments import environment
 from benchmarks.serving.models import Saved

@@ -6,8 +6,7 @@ import json
 import os
 import sys
 
-from benchmarks.containerize.processes import timed
-from benchmarks.containerize.table import Row
+from benchmarks.commands import timed
 from benchmarks.serving import servers
 from benchmarks.serving.bench import Bench
 from benchmarks.serving.cores import SERVER_CORE
@@ -15,6 +14,7 @@ from benchmarks.serving.environments import environment
 from benchmarks.serving.models import Body, Saved
 from benchmarks.serving.servers import NotThere, Running
 from benchmarks.serving.wrk import Load, check, load, middle
+from benchmarks.table import Row
 
 _ROWS = 10_000
 _PATH = "/invocations"

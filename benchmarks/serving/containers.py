@@ -7,19 +7,19 @@ import http.client
 import os
 import threading
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelStatus
 
+from benchmarks.commands import timed
 from benchmarks.containerize.ours import containerize
-from benchmarks.containerize.processes import timed
+from benchmarks.processes import cpu_seconds
 from benchmarks.serving.bench import Bench
-from benchmarks.serving.models import Saved, requirements
-from benchmarks.serving.processes import cpu_seconds
+from benchmarks.serving.models import Saved
 from benchmarks.serving.servers import NotThere
 
 _CLONE_NEWNET = 0x40000000
@@ -30,22 +30,26 @@ _PORT = 8080
 def image(bench: Bench, name: str, saved: Saved) -> str:
     """The reference by digest of an image with this model, in the engine; logged, built and pushed before."""
     parts = bench.parts
-    mlflow.set_tracking_uri(parts.mlflow)
-    mlflow.set_experiment("benchmark")
-    with warnings.catch_warnings(), mlflow.start_run() as run:
-        warnings.simplefilter("ignore")
-        mlflow.sklearn.log_model(
-            saved.model,
-            name="model",
-            serialization_format="cloudpickle",
-            input_example=saved.rows.head(2),
-            pip_requirements=requirements(),
-        )
-    built = containerize(parts, run.info.run_id, f"serving-{name}", cache=parts.work / "cache")
+    built = containerize(
+        parts, _logged(parts.mlflow, saved.path), f"serving-{name}", cache=parts.work / "cache"
+    )
     reference = str(built.report["reference"])
     timed(["docker", "pull", "-q", reference])
     bench.ends.callback(timed, ["docker", "image", "rm", "-f", reference])
     return reference
+
+
+def _logged(mlflow: str, model: Path) -> str:
+    """The id of a finished run with this saved model, whatever its flavor."""
+    client = MlflowClient(mlflow)
+    known = client.get_experiment_by_name("benchmark")
+    experiment = known.experiment_id if known else client.create_experiment("benchmark")
+    run_id = str(client.create_run(experiment).info.run_id)
+    logged = client.create_logged_model(experiment, name="model", source_run_id=run_id)
+    client.log_model_artifacts(logged.model_id, str(model))
+    client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+    client.set_terminated(run_id)
+    return run_id
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from uv import find_uv_bin
 
-from benchmarks.containerize.parts import ROOT
-from benchmarks.containerize.processes import timed
+from benchmarks.commands import timed
+from benchmarks.parts import ROOT
 from benchmarks.serving.models import requirements
 
 _PYTHON = Path(sys.executable).resolve()
@@ -29,13 +29,18 @@ WANTED: Mapping[str, tuple[str, ...]] = {
         f"mlflow-skinny=={version('mlflow')}",
         *_BESIDE_A_MODEL,
     ),
+    "fasttext": (
+        *_CONTRACT["RUNTIME_REQUIREMENTS"],
+        *_CONTRACT["ADDITIONS"]["arrow"],
+        "fasttext-predict",
+    ),
     "limit": ("fastapi", "uvicorn", "httptools", "uvloop"),
     "mlflow": tuple(requirements()),
     "mlserver": ("mlserver", "mlserver-mlflow", *requirements()),
     "bentoml": ("bentoml", *_BESIDE_A_MODEL),
     "litserve": ("litserve", "httptools", "uvloop", *_BESIDE_A_MODEL),
 }
-_AS_WE_LOCK = ("runbake", "limit", "mlflow")
+_AS_WE_LOCK = ("runbake", "fasttext", "limit", "mlflow")
 """MLServer needs an older FastAPI; the other two get what a user gets today."""
 
 

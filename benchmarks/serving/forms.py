@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks.containerize.table import Row
 from benchmarks.serving import servers
 from benchmarks.serving.bench import Bench
 from benchmarks.serving.models import Body, Saved
 from benchmarks.serving.servers import NotThere, Running
 from benchmarks.serving.wrk import Load, check, load, middle
+from benchmarks.table import Row
 
 _ROWS, _CONNECTIONS = 2, 16
 

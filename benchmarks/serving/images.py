@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
-from benchmarks.containerize.table import Row, megabytes
+from benchmarks.processes import pss_bytes
 from benchmarks.serving import servers
 from benchmarks.serving.bench import Bench
 from benchmarks.serving.containers import container, image, start_of, user_of
 from benchmarks.serving.models import Saved
-from benchmarks.serving.processes import pss_bytes
 from benchmarks.serving.servers import NotThere, Running, wait_for_200
 from benchmarks.serving.wrk import check, load
+from benchmarks.table import Row, megabytes
 from lab.ports import port_for
 from lab.process import identity_of
 
@@ -72,7 +72,7 @@ def memory(bench: Bench) -> list[Row]:
 
 
 def _pss_after_requests(bench: Bench, reference: str, saved: Saved, *, workers: int) -> int:
-    with _on_host(bench, reference, workers=workers) as running:
+    with on_host(bench, reference, workers=workers) as running:
         body, answers = saved.split(_ROWS), 0.0
         check(running, _PATH, body)
         while answers < bench.sizes.requests:
@@ -83,7 +83,7 @@ def _pss_after_requests(bench: Bench, reference: str, saved: Saved, *, workers: 
 
 
 @contextmanager
-def _on_host(bench: Bench, reference: str, *, workers: int) -> Iterator[Running]:
+def on_host(bench: Bench, reference: str, *, workers: int) -> Iterator[Running]:
     """A container on 127.0.0.1, as its own user.
 
     Raises:

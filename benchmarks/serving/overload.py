@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.containerize.parts import ROOT
-from benchmarks.containerize.table import Row, megabytes
+from benchmarks.parts import ROOT
+from benchmarks.processes import pss_bytes
 from benchmarks.serving import servers
 from benchmarks.serving.bench import Bench
 from benchmarks.serving.cores import CLIENT_CORE
-from benchmarks.serving.processes import pss_bytes
 from benchmarks.serving.servers import Running, ask
 from benchmarks.serving.wrk import check, load
+from benchmarks.table import Row, megabytes
 
 _ROWS, _TIMES = 30, 5
 _PATH = "/invocations"

@@ -6,12 +6,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.containerize.table import Row
 from benchmarks.serving import servers
 from benchmarks.serving.bench import Bench
 from benchmarks.serving.models import Body, Saved
 from benchmarks.serving.servers import Running, Server
 from benchmarks.serving.wrk import Load, check, load, middle
+from benchmarks.table import Row
 
 _ROWS = 2
 _MANY, _ONE = 16, 1

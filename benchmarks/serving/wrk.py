@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks.containerize.processes import timed
+from benchmarks.commands import timed
+from benchmarks.processes import cpu_seconds
 from benchmarks.serving.cores import CLIENT_CORE
 from benchmarks.serving.models import Body
-from benchmarks.serving.processes import cpu_seconds
 from benchmarks.serving.servers import NotThere, Running, ask
 from lab.packages import ensure_packages
 from lab.story import Story

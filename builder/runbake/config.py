@@ -1,12 +1,15 @@
 """`runbake.toml`: read once, checked against the commands' own options, never guessed.
 
 A table for each command, keys spelled as its flags; keys before the first table hold for every command that
-has them::
+has them, keys in the table of a group for every command of the group::
 
     tracking-uri = "https://mlflow.example.org"
 
     [containerize]
     repository = "registry.example.org/models/fraud"
+
+    [gocd.trigger]
+    server = "https://gocd.example.org/go"
 """
 
 from __future__ import annotations
@@ -35,6 +38,10 @@ class Option:
     many: bool = False
 
 
+Commands = Mapping[str, "Iterable[Option] | Commands"]
+"""What each command takes; a group is a mapping of its own."""
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """The file as a document.
 
@@ -49,37 +56,61 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not TOML: {error}") from error
 
 
-def defaults_of(
-    document: Mapping[str, Any], commands: Mapping[str, Iterable[Option]], *, source: str
-) -> dict[str, dict[str, Any]]:
-    """Each command's settings from the file, by the names of its parameters.
+def defaults_of(document: Mapping[str, Any], commands: Commands, *, source: str) -> dict[str, dict[str, Any]]:
+    """Each command's settings from the file, by the names of its parameters; groups are nested.
 
     Raises:
         ConfigError: a table or key is unknown; the message lists them all and suggests the nearest.
     """
-    options = {name: {option.flag: option for option in given} for name, given in commands.items()}
-    everywhere = {flag for flags in options.values() for flag in flags}
-    shared = {key: value for key, value in document.items() if not isinstance(value, dict)}
-    tables = {key: value for key, value in document.items() if isinstance(value, dict)}
-    problems = [_unknown(key, everywhere | options.keys()) for key in shared if key not in everywhere]
-    problems += [_unknown(f"[{name}]", [f"[{o}]" for o in options]) for name in tables if name not in options]
-    problems += [
-        _unknown(key, options[table], within=f"[{table}] ")
-        for table, values in tables.items()
-        if table in options
-        for key in values
-        if key not in options[table]
-    ]
-    if problems:
+    if problems := _problems(document, commands):
         raise ConfigError(f"{source}: " + "; ".join(problems), hint="`runbake config` lists every setting")
+    return _defaults(document, commands, {})
+
+
+def _problems(table: Mapping[str, Any], known: Iterable[Option] | Commands, *path: str) -> list[str]:
+    inner = known if isinstance(known, Mapping) else {}
+    keys, tables = _parted(table)
+    flags, within = _flags(known), f"[{'.'.join(path)}] " if path else ""
+
+    def named(name: str) -> str:
+        return f"[{'.'.join((*path, name))}]"
+
+    problems = [_unknown(key, flags | inner.keys(), within=within) for key in keys if key not in flags]
+    problems += [_unknown(named(name), map(named, inner)) for name in tables if name not in inner]
+    for name, values in tables.items():
+        if name in inner:
+            problems += _problems(values, inner[name], *path, name)
+    return problems
+
+
+def _defaults(table: Mapping[str, Any], commands: Commands, above: Mapping[str, Any]) -> dict[str, Any]:
+    keys, tables = _parted(table)
+    shared = {**above, **keys}
     return {
-        command: {
-            flags[key].parameter: [value] if flags[key].many and isinstance(value, str) else value
-            for key, value in {**shared, **tables.get(command, {})}.items()
-            if key in flags
-        }
-        for command, flags in options.items()
+        name: _defaults(tables.get(name, {}), known, shared)
+        if isinstance(known, Mapping)
+        else _values({**shared, **tables.get(name, {})}, known)
+        for name, known in commands.items()
     }
+
+
+def _values(settings: Mapping[str, Any], options: Iterable[Option]) -> dict[str, Any]:
+    return {
+        option.parameter: [value] if option.many and isinstance(value, str) else value
+        for option in options
+        if (value := settings.get(option.flag)) is not None
+    }
+
+
+def _flags(known: Iterable[Option] | Commands) -> set[str]:
+    if isinstance(known, Mapping):
+        return set().union(*map(_flags, known.values()))
+    return {option.flag for option in known}
+
+
+def _parted(table: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    keys = {key: value for key, value in table.items() if not isinstance(value, dict)}
+    return keys, {key: value for key, value in table.items() if isinstance(value, dict)}
 
 
 def _unknown(key: str, known: Iterable[str], *, within: str = "") -> str:

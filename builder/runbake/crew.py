@@ -6,9 +6,13 @@ from a server that stalls would hold a command that has failed, or that nobody w
 
 from __future__ import annotations
 
+import subprocess
+import tempfile
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from contextvars import ContextVar
+from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
@@ -17,6 +21,8 @@ R = TypeVar("R")
 
 GRACE_S = 0.5
 """How long a failed crew is waited for; what has not ended by then is left to the end of the process."""
+
+_POLL_S = 0.1
 
 
 class Stopped(BaseException):
@@ -32,6 +38,7 @@ class Crew:
     def __init__(self) -> None:
         self._stop = threading.Event()
         self._started: list[Future[object]] = []
+        self._above = _CREW.get()
 
     def __enter__(self) -> Crew:
         return self
@@ -53,16 +60,19 @@ class Crew:
         """Long work calls this now and then.
 
         Raises:
-            Stopped: the block was left by an exception.
+            Stopped: the block was left by an exception, or that of the crew that this one works for.
         """
         if self._stop.is_set():
             raise Stopped
+        if self._above is not None:
+            self._above.check()
 
     def start(self, act: Callable[[], R]) -> Future[R]:
         """Do something in a thread of its own; the answer is there when it is done."""
         future: Future[R] = Future()
 
         def run() -> None:
+            _CREW.set(self)
             try:
                 future.set_result(act())
             except BaseException as error:  # noqa: BLE001 -- raised again where the result is asked for
@@ -95,3 +105,41 @@ class Crew:
         for future in wait(futures, return_when=FIRST_EXCEPTION).done:
             future.result()
         return [made[position] for position in range(len(todo))]
+
+
+_CREW: ContextVar[Crew | None] = ContextVar("crew", default=None)
+"""The crew that this thread belongs to."""
+
+
+def child_done(
+    command: Sequence[str], *, stdin: bytes, environment: Mapping[str, str], directory: Path | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a program to its end; it ends early with the crew of this thread, or with a signal to this process.
+
+    Raises:
+        OSError: it cannot be started.
+        Stopped: the crew was stopped.
+    """
+    pipe, crew = subprocess.PIPE, _CREW.get()
+    # A file: what `communicate` has not sent when its time is over, it never sends.
+    with tempfile.TemporaryFile() as asked:
+        asked.write(stdin)
+        asked.seek(0)
+        with subprocess.Popen(
+            command, stdin=asked, stdout=pipe, stderr=pipe, env=dict(environment), cwd=directory
+        ) as process:
+            try:
+                out, err = _heard(process, crew)
+            except BaseException:
+                process.kill()
+                raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def _heard(process: subprocess.Popen[bytes], crew: Crew | None) -> tuple[bytes, bytes]:
+    while True:
+        try:
+            return process.communicate(timeout=None if crew is None else _POLL_S)
+        except subprocess.TimeoutExpired:
+            if crew is not None:
+                crew.check()

@@ -15,6 +15,8 @@
     │   ├── ArtifactChanged         19
     │   └── UnsafePath              20   an artifact's name leaves its directory
     ├── UnsupportedFlavor           25
+    │   ├── UntrustedTypes          26   the model asks to trust types that nobody here trusts
+    │   └── UnsafeFormat            27   loading the model runs code that is in it
     ├── LockError                   30   uv failed in a way of its own
     │   ├── Unresolvable            31   requirements contradict each other or do not exist
     │   ├── NoWheel                 32   only an sdist exists for the target
@@ -24,7 +26,7 @@
     │   ├── BasePlatformMissing     41
     │   ├── PythonMismatch          42   its Python is not the model's
     │   └── BytecodeUnavailable     43   its interpreter cannot run here
-    ├── InvalidImage                44   an image contradicts itself
+    ├── InvalidImage                44   a layer that an image cannot hold
     ├── RegistryError               50   the registry refused or broke
     │   ├── RegistryUnreachable     51
     │   ├── RegistryAuthError       52
@@ -38,6 +40,24 @@
     │   ├── NotReady                64   a new container did not get ready; the old one serves on
     │   └── DeployUnderWay          66
     ├── TraceError                  65   nothing leads from this reference to a run
+    ├── AttestationError            80   a statement cannot be made or read
+    │   ├── SigningError            81   a key cannot be used
+    │   ├── VerificationFailed      82   something is not what it says
+    │   ├── PolicyViolated          83   true, but not what was required
+    │   └── RebuildDiffers          84   the same inputs gave another image
+    ├── GocdError                   90   GoCD is broken, or refuses what was asked
+    │   ├── GocdUnreachable         91   no answer, or one that comes from something before GoCD
+    │   ├── GocdAuthError           92   GoCD answered 401 or 403
+    │   ├── PipelineBusy            93   paused, locked or just starting
+    │   ├── NotTriggered            94   promotions are left that no pipeline run was found for
+    │   └── NotInGocd               95   GoCD's variables name no run
+    ├── AwsError                   110   AWS refused, or cannot be reached
+    ├── AmiError                   111   a machine image cannot be made so
+    │   ├── PackerMissing          112   not installed, or too old
+    │   └── BakeFailed             113   Packer failed; what it made is removed
+    ├── EvaluationError            100   the evaluation itself cannot be done
+    │   ├── GatesFailed            101   it was done, and a gate failed
+    │   └── NotDecidable           102   none failed, and one cannot be decided on these rows
     └── DiskFull                    74
 
 Exit codes 0 (done), 1 (`doctor` misses something), 2 (usage, from click), 70 (a bug: the traceback is
@@ -153,6 +173,18 @@ class UnsupportedFlavor(RunbakeError):
     exit_code = 25
 
 
+class UntrustedTypes(UnsupportedFlavor):
+    """The model asks to trust types that nobody here trusts."""
+
+    exit_code = 26
+
+
+class UnsafeFormat(UnsupportedFlavor):
+    """Loading the model runs code that is in it, and that was not to be."""
+
+    exit_code = 27
+
+
 class LockError(RunbakeError):
     """uv failed in a way that no other class names."""
 
@@ -161,9 +193,13 @@ class LockError(RunbakeError):
 
 
 class Unresolvable(LockError):
-    """The requirements contradict each other or do not exist."""
+    """The requirements contradict each other or do not exist.
+
+    `pinned` are the names of what is locked already and stands in the way, where that is the cause.
+    """
 
     exit_code = 31
+    pinned: frozenset[str] = frozenset()
 
 
 class NoWheel(LockError):
@@ -210,21 +246,21 @@ class BytecodeUnavailable(BaseImageError):
 
 
 class InvalidImage(RunbakeError):
-    """An image contradicts itself; the message lists every contradiction."""
+    """A layer of the base is of a kind that the image's format cannot hold."""
 
     exit_code = 44
-    usual_hint = "build it again, on another base image (--base) if that is the cause"
+    usual_hint = "build on another base image (--base)"
 
 
 class RegistryError(RunbakeError):
-    """The registry refused or broke; method, URL, status and its own code are in the message."""
+    """The registry refused, or answered 5xx to the end; method, URL, status and its own code are told."""
 
     exit_code = 50
     usual_hint = "the registry's own log says more; run again: what is there is not sent twice"
 
 
 class RegistryUnreachable(RegistryError):
-    """No connection to the registry, or it kept failing."""
+    """No connection to the registry, or it broke off again and again."""
 
     exit_code = 51
 
@@ -237,7 +273,7 @@ class RegistryAuthError(RegistryError):
 
 
 class ManifestNotFound(RegistryError):
-    """The registry has no such image."""
+    """The registry answered 404: it has no such image, or no such repository to push to."""
 
     exit_code = 53
 
@@ -296,6 +332,128 @@ class TraceError(RunbakeError):
 
     exit_code = 65
     usual_hint = "name an image that runbake made, by its digest"
+
+
+class AttestationError(RunbakeError):
+    """A statement about an image cannot be made or read."""
+
+    exit_code = 80
+    usual_hint = "docs/provenance.md shows what runbake attaches to an image"
+
+
+class SigningError(AttestationError):
+    """A key cannot be used, or its holder refuses to sign."""
+
+    exit_code = 81
+    usual_hint = "docs/provenance.md shows how keys are made"
+
+
+class VerificationFailed(AttestationError):
+    """An image, or what is attached to it, is not what it says; the message lists everything found."""
+
+    exit_code = 82
+    usual_hint = "do not run it: build it again from its run, or ask whoever may push there"
+
+
+class PolicyViolated(AttestationError):
+    """An image is what it says, and that is not what was required; the message lists every requirement."""
+
+    exit_code = 83
+    usual_hint = "build it as the policy asks, or ask less of it"
+
+
+class RebuildDiffers(AttestationError):
+    """Built again from the same inputs, the image is another one; the message names layer, file and cause."""
+
+    exit_code = 84
+    usual_hint = "build it again with the version of runbake and the base image that the message names"
+
+
+class GocdError(RunbakeError):
+    """GoCD is broken, or refuses what was asked."""
+
+    exit_code = 90
+    usual_hint = "is --server the URL with its context root, such as https://ci.example.org:8154/go?"
+
+
+class GocdUnreachable(GocdError):
+    """No answer from GoCD, or one from something before it."""
+
+    exit_code = 91
+
+
+class GocdAuthError(GocdError):
+    """GoCD wants other credentials, or gives this user no right to do it."""
+
+    exit_code = 92
+    usual_hint = "a personal access token in GOCD_TOKEN; its user needs to operate the pipeline's group"
+
+
+class PipelineBusy(GocdError):
+    """The pipeline is paused, locked, or just starting."""
+
+    exit_code = 93
+    usual_hint = "`runbake gocd trigger --watch` waits and tries again"
+
+
+class NotTriggered(GocdError):
+    """Promotions are left that no pipeline run was found for."""
+
+    exit_code = 94
+
+
+class NotInGocd(GocdError):
+    """GoCD's variables name no run, or there are none."""
+
+    exit_code = 95
+
+
+class AwsError(RunbakeError):
+    """AWS refused, or cannot be reached."""
+
+    exit_code = 110
+    usual_hint = "the message has AWS's own code; docs/ami.md lists what the role needs"
+
+
+class AmiError(RunbakeError):
+    """A machine image cannot be made so."""
+
+    exit_code = 111
+    usual_hint = "docs/ami.md says what goes together"
+
+
+class PackerMissing(AmiError):
+    """Packer is not installed, or too old."""
+
+    exit_code = 112
+
+
+class BakeFailed(AmiError):
+    """Packer failed, and what it made is removed."""
+
+    exit_code = 113
+    usual_hint = "Packer's own lines above say more; nothing is left of this bake, so run it again"
+
+
+class EvaluationError(RunbakeError):
+    """A test set or a model is not fit for an evaluation."""
+
+    exit_code = 100
+    usual_hint = "docs/evaluation.md says what a test set needs, and which kinds of model there are"
+
+
+class GatesFailed(EvaluationError):
+    """The model does not hold what its gates ask; the message lists each with its numbers."""
+
+    exit_code = 101
+    usual_hint = "the slices and changed rows in the report (--html) show where it is worse"
+
+
+class NotDecidable(EvaluationError):
+    """Too few rows, or an interval too wide, to say whether a gate holds; the message lists each."""
+
+    exit_code = 102
+    usual_hint = "more rows of test data decide it; or set the gate on the point estimate"
 
 
 class DiskFull(RunbakeError):

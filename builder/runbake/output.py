@@ -7,6 +7,7 @@ is written into: a rename would destroy it, and root can do that to /dev/null.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from typing import BinaryIO
 from runbake.errors import ConfigError
 
 _STREAMS = (stat.S_IFIFO, stat.S_IFCHR)
+_LONGEST_NAME = 40
 _REFUSED = {stat.S_IFDIR: "a directory", stat.S_IFBLK: "a block device", stat.S_IFSOCK: "a socket"}
 
 
@@ -66,15 +68,22 @@ def written(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """A name beside the file, to write; it is renamed to `path` when the block ends well, else removed."""
+    """A new file beside `path`, to write; it is renamed to `path` when the block ends well, else removed."""
     target = path.resolve()
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
     target.parent.mkdir(parents=True, exist_ok=True)
+    partial = name_beside(target)
+    # In a directory that others may write to, nobody can have put a file or a link there for us to fill.
+    os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666))
     try:
         yield partial
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def name_beside(target: Path) -> Path:
+    """A hidden name in the same directory that nobody can guess; file systems limit names, so it is cut."""
+    return target.with_name(f".{target.name[:_LONGEST_NAME]}.{secrets.token_hex(8)}")
 
 
 @contextmanager
@@ -85,7 +94,7 @@ def directory_beside(path: Path) -> Iterator[Path]:
         OSError: something is there by then, other than an empty directory.
     """
     target = path.resolve()
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    partial = name_beside(target)
     try:
         partial.mkdir(parents=True)
         yield partial

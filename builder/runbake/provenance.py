@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from runbake.environment.lock import Lock
 from runbake.image import Digest
 from runbake.redaction import cut, redacted
-from runbake.tracking.run import DatasetInput, FetchedModel, PromotedRun
+from runbake.tracking.run import DatasetInput, FetchedModel, PromotedRun, RunFacts
 from runbake_serving import contract
 
 _FIRST_S, _LAST_S = -62_135_596_800, 253_402_300_799
@@ -26,6 +28,18 @@ VALUE_LIMIT = 4_096
 
 LABEL_LIMIT = 1_024
 """Characters that a label keeps; registries limit the size of manifests and configs."""
+
+EC2_TAG_VALUE_LIMIT = 256
+"""Characters of a tag's value on an AMI, a snapshot or an instance.
+
+Source: Amazon EC2 User Guide, "Tag restrictions".
+"""
+
+_MOST_EC2_TAGS = 40
+"""Of the 50 that AWS allows, ten are left to the account's own rules."""
+
+_NOT_IN_EC2_TAGS = re.compile(r"[^A-Za-z0-9 +\-=._:/@]")
+"""What some AWS services refuse in a tag, although EC2 itself takes more."""
 
 _EXECUTABLE_SUFFIXES = (".pkl", ".pickle", ".joblib", ".py", ".pyc", ".so", ".jar", ".dill")
 _MATTERING_LABELS = {
@@ -56,20 +70,34 @@ class Provenance:
 
 
 def provenance_of(
-    run: PromotedRun, model: FetchedModel, lock: Lock, base: BaseFacts, *, flavor: str, codec_id: str
+    run: PromotedRun,
+    model: FetchedModel,
+    lock: Lock,
+    base: BaseFacts,
+    *,
+    flavor: str,
+    codec_id: str,
+    model_format: str = "executable",
+    trusted_types: tuple[str, ...] = (),
 ) -> Provenance:
-    """Write down where an image comes from; equal arguments give equal bytes."""
+    """Write down where an image comes from; equal arguments give equal bytes.
+
+    `model_format` is "safe" or "executable", `trusted_types` are those that the builder trusts in its files.
+    """
     document = {
         "schema": contract.PROVENANCE_SCHEMA,
         "tool": {"name": "runbake", "version": contract.VERSION},
-        "run": _run(run),
-        "model": _model(run, model, flavor),
-        "data": [_dataset(dataset) for dataset in run.datasets],
+        **run_documents(run),
+        "model": {
+            **_model(run, model, flavor),
+            "format": model_format,
+            "trustedTypes": [_text(name) for name in trusted_types],
+        },
         "environment": _environment(lock, base, codec_id),
     }
     text = json.dumps(document, sort_keys=True, indent=1, ensure_ascii=False)
     body = text.encode("utf-8", "replace") + b"\n"  # a signature may hold a lone surrogate
-    return Provenance(body=body, labels=_labels(run, lock, base, flavor, codec_id, Digest.of(body)))
+    return Provenance(body=body, labels=labels_of(json.loads(body), Digest.of(body)))
 
 
 def _text(value: str, *, name: str = "") -> str:
@@ -87,7 +115,12 @@ def rfc3339(time_ms: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()}Z"
 
 
-def _run(run: PromotedRun) -> dict[str, object]:
+def run_documents(run: RunFacts) -> dict[str, object]:
+    """The label file's `run` and `data`; secrets in them are replaced."""
+    return {"run": _run(run), "data": [_dataset(dataset) for dataset in run.datasets]}
+
+
+def _run(run: RunFacts) -> dict[str, object]:
     return {
         "id": run.run_id,
         "name": _text(run.run_name),
@@ -119,7 +152,8 @@ def _model(run: PromotedRun, model: FetchedModel, flavor: str) -> dict[str, obje
         "flavors": [entry.name for entry in model.flavors],
         "mlflowVersion": model.mlflow_version,
         "pythonVersion": model.python_version,
-        "signature": json.loads(model.signature_json) if model.signature_json else None,
+        "libraries": _libraries(model),
+        "signature": _redacted_json(json.loads(model.signature_json)) if model.signature_json else None,
         "files": [
             {
                 "path": file.path,
@@ -130,6 +164,31 @@ def _model(run: PromotedRun, model: FetchedModel, flavor: str) -> dict[str, obje
             for file in model.files
         ],
     }
+
+
+def _libraries(model: FetchedModel) -> dict[str, str]:
+    """What each flavor says it was logged with: `sklearn_version` is the version of sklearn."""
+    found: dict[str, str] = {}
+    for flavor in model.flavors:
+        config = json.loads(flavor.config_json)
+        for key, value in config.items() if isinstance(config, dict) else ():
+            name, is_version, rest = key.rpartition("_version")
+            if is_version and name and not rest and name != "python" and isinstance(value, str | int | float):
+                found[_text(name)] = _text(str(value))
+    return dict(sorted(found.items()))
+
+
+def _redacted_json(value: object, name: str = "") -> object:
+    """The same document; a parameter's default may be somebody's token, a name somebody's address."""
+    if isinstance(value, dict):
+        # Of a column or parameter, the name says what its default is.
+        own = value.get("name") if isinstance(value.get("name"), str) else name
+        return {
+            key: _redacted_json(each, str(own) if key == "default" else "") for key, each in value.items()
+        }
+    if isinstance(value, list):
+        return [_redacted_json(each) for each in value]
+    return redacted(value, name=name) if isinstance(value, str) else value
 
 
 def _dataset(dataset: DatasetInput) -> dict[str, object]:
@@ -160,31 +219,54 @@ def label(value: str) -> str:
     return cut(line, LABEL_LIMIT)
 
 
-def _labels(
-    run: PromotedRun, lock: Lock, base: BaseFacts, flavor: str, codec_id: str, body: Digest
-) -> tuple[tuple[str, str], ...]:
-    source: Mapping[str, str] = dict(run.source_tags)
+def ec2_tags(labels: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """The labels as AWS takes them as tags of an AMI, a snapshot or an instance; sorted by key.
+
+    A value that is too long ends with how many characters are missing, what AWS services refuse becomes `_`,
+    and of more than 40 labels our own come first.
+    """
+    ours_first = sorted(labels, key=lambda pair: (not pair[0].startswith(contract.LABEL_NAMESPACE), pair[0]))
+    return tuple(sorted((key, _ec2_value(value)) for key, value in ours_first[:_MOST_EC2_TAGS]))
+
+
+def _ec2_value(value: str) -> str:
+    text = _NOT_IN_EC2_TAGS.sub("_", value)
+    if len(text) <= EC2_TAG_VALUE_LIMIT:
+        return text
+    more = f"... +{len(text)}"
+    kept = EC2_TAG_VALUE_LIMIT - len(more)
+    return f"{text[:kept]}... +{len(text) - kept}"
+
+
+def labels_of(document: Mapping[str, Any], digest: Digest) -> tuple[tuple[str, str], ...]:
+    """The labels of a label file of this digest, sorted; nothing is in them that is not in the file.
+
+    Raises:
+        KeyError, TypeError: the document does not follow the schema.
+    """
+    run, model, environment = document["run"], document["model"], document["environment"]
+    source: Mapping[str, str] = run["source"]
     values = {
-        "org.opencontainers.image.created": rfc3339(run.end_time_ms),
-        "org.opencontainers.image.description": f"MLflow model of run {run.run_id}, served by runbake",
-        "org.opencontainers.image.title": run.registered_name or run.model_name,
-        "org.opencontainers.image.version": run.registered_version,
-        "org.opencontainers.image.base.digest": base.digest,
-        contract.LABEL_RUN_ID: run.run_id,
-        contract.LABEL_RUN_NAME: run.run_name,
-        contract.LABEL_EXPERIMENT: run.experiment_name,
-        contract.LABEL_MODEL_ID: run.model_id,
-        contract.LABEL_MODEL_NAME: run.registered_name,
-        contract.LABEL_MODEL_VERSION: run.registered_version,
-        contract.LABEL_FLAVOR: flavor,
-        contract.LABEL_PYTHON: base.python,
-        contract.LABEL_LOCK_DIGEST: lock.digest,
-        contract.LABEL_PROVENANCE_DIGEST: str(body),
-        contract.LABEL_TOOL_VERSION: contract.VERSION,
-        contract.LABEL_CODEC: codec_id,
+        "org.opencontainers.image.created": run["endedAt"],
+        "org.opencontainers.image.description": f"MLflow model of run {run['id']}, served by runbake",
+        "org.opencontainers.image.title": model["registeredName"] or model["name"],
+        "org.opencontainers.image.version": model["registeredVersion"],
+        "org.opencontainers.image.base.digest": environment["base"]["digest"],
+        contract.LABEL_RUN_ID: run["id"],
+        contract.LABEL_RUN_NAME: run["name"],
+        contract.LABEL_EXPERIMENT: run["experiment"]["name"],
+        contract.LABEL_MODEL_ID: model["id"],
+        contract.LABEL_MODEL_NAME: model["registeredName"],
+        contract.LABEL_MODEL_VERSION: model["registeredVersion"],
+        contract.LABEL_FLAVOR: model["flavor"],
+        contract.LABEL_PYTHON: environment["python"],
+        contract.LABEL_LOCK_DIGEST: environment["lock"]["digest"],
+        contract.LABEL_PROVENANCE_DIGEST: str(digest),
+        contract.LABEL_TOOL_VERSION: document["tool"]["version"],
+        contract.LABEL_CODEC: environment["codec"],
         **{key: source[tag] for tag, key in _MATTERING_LABELS.items() if tag in source},
     }
-    return tuple(sorted((key, label(_text(value))) for key, value in values.items() if value))
+    return tuple(sorted((key, label(str(value))) for key, value in values.items() if value))
 
 
 def parse_label_file(body: bytes) -> dict[str, object]:
@@ -200,12 +282,16 @@ def parse_label_file(body: bytes) -> dict[str, object]:
 
 
 __all__ = [
+    "EC2_TAG_VALUE_LIMIT",
     "LABEL_LIMIT",
     "VALUE_LIMIT",
     "BaseFacts",
     "Provenance",
+    "ec2_tags",
     "label",
+    "labels_of",
     "parse_label_file",
     "provenance_of",
     "rfc3339",
+    "run_documents",
 ]

@@ -1,6 +1,6 @@
 """Secrets in text that came from MLflow are replaced before the text reaches a file, a label or a page.
 
-A secret is found by the name it stands under, by its shape, or as the credentials of a URL.
+A secret is found by the name it stands under, by its shape, or as the credentials or the signature of a URL.
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ _SECRET_NAME = re.compile(
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 # Repetitions are bounded: the text is hostile, and an unbounded one takes quadratic time on it.
 _URL_CREDENTIALS = re.compile(
-    r"(?<![A-Za-z0-9+.\-])(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]{0,30}://)[^/\s?#@\"']{1,4096}@"
+    r"(?<![A-Za-z0-9+.\-])(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]{0,30}://)[^/\s@\"']{1,4096}@"
+)
+# What is replaced already stays: text may come here twice. A backslash ends it, as in JSON within JSON.
+_SIGNATURES = re.compile(
+    r"\b(?P<name>X-Amz-Signature|X-Amz-Credential|X-Amz-Security-Token|X-Goog-Signature|X-Goog-Credential"
+    r"|Signature|sig)=(?!\[redacted )[^&\s\"'\\]+",
+    re.IGNORECASE,
 )
 _SHAPES = re.compile(
     r"""
@@ -40,7 +46,8 @@ def redacted(text: str, *, name: str = "") -> str:
     """The text with every secret in it replaced by `MARKER`; all of it when `name` says that it is one."""
     if text and name and _SECRET_NAME.search(_CAMEL.sub("_", name)):
         return MARKER
-    return _SHAPES.sub(MARKER, _URL_CREDENTIALS.sub(rf"\g<scheme>{MARKER}@", text))
+    text = _URL_CREDENTIALS.sub(rf"\g<scheme>{MARKER}@", text)
+    return _SHAPES.sub(MARKER, _SIGNATURES.sub(rf"\g<name>={MARKER}", text))
 
 
 def cut(text: str, limit: int) -> str:

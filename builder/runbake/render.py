@@ -14,7 +14,7 @@ from runbake.errors import ConfigError
 from runbake.image import FileEntry
 from runbake.output import directory_beside
 from runbake.release import Doors, Plan
-from runbake.release.assemble import runtime_of
+from runbake.release.assemble import labels_of_base, runtime_of
 from runbake.release.trees import provenance_of_platform, trees_of
 from runbake.store import disk_full_is_named
 
@@ -43,13 +43,20 @@ def write_context(plan: Plan, directory: Path, doors: Doors) -> None:
         for tree in trees:
             _write_tree(context / "layers" / tree.name, tree.make())
         text = dockerfile(
-            base=f"{plan.request.base.repository}@{platform.base.digest}",
+            base=f"{plan.base.repository}@{platform.base.digest}",
             layers=[tree.name for tree in trees],
-            runtime=runtime_of(platform.base),
-            labels=provenance_of_platform(plan, platform).labels,
+            runtime=runtime_of(platform.base, plan.served),
+            labels=_labels(plan),
         )
         (context / "Dockerfile").write_text(text, encoding="utf-8")
         step.say(f"{len(trees)} layers in {directory}")
+
+
+def _labels(plan: Plan) -> tuple[tuple[str, str], ...]:
+    # Docker cannot take a label of the base away; an empty one says nothing wrong.
+    platform = plan.platforms[0]
+    emptied = dict.fromkeys(labels_of_base(platform.base)[1], "")
+    return tuple(sorted({**emptied, **dict(provenance_of_platform(plan, platform).labels)}.items()))
 
 
 def check_directory(directory: Path) -> None:

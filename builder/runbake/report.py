@@ -10,6 +10,7 @@ from pathlib import Path
 
 from runbake.errors import ConfigError, DiskFull, RunbakeError
 from runbake.output import forget, written
+from runbake.redaction import redacted
 from runbake.release import Release
 from runbake_serving.contract import VERSION
 
@@ -25,7 +26,7 @@ def finished(release: Release) -> dict[str, object]:
         "status": "done",
         "tool": {"name": "runbake", "version": VERSION},
         "run": plan.run.run_id,
-        "model": plan.run.model_uri,
+        "model": redacted(plan.run.model_uri),
         "promotion": {
             "how": plan.run.promotion.how,
             "detail": plan.run.promotion.detail,
@@ -58,17 +59,48 @@ def finished(release: Release) -> dict[str, object]:
             )
         ],
         "proofs": [proof.to_json() for proof in release.proofs],
+        "gocd": plan.request.invocation.to_json() if plan.request.invocation else None,
         "transfer": {"sent": transfer.sent, "sentBytes": transfer.sent_bytes, "kept": transfer.kept}
         if transfer
         else None,
     }
 
 
-def failed(asked: str, error: BaseException) -> dict[str, object]:
-    """The document of a release that failed, was interrupted, or met a bug."""
+@contextmanager
+def reported(
+    path: Path | None, *, asked: str, schema: str, gocd: object = None
+) -> Iterator[dict[str, object]]:
+    """What the block puts into the yielded document is written at its end, or how the block failed.
+
+    Args:
+        path: None writes nothing.
+        asked: what the command was told, for the document of a failure.
+        schema: the document's own.
+        gocd: the job that runs this.
+    """
+    if path is not None:
+        forget_report(path)
+    told: dict[str, object] = {}
+    try:
+        yield told
+    except BaseException as error:
+        if path is not None:
+            try:
+                write_report(path, {**failed(asked, error, schema=schema), "gocd": gocd})
+            except RunbakeError as unwritable:
+                # What failed first is what the user must read.
+                error.add_note(str(unwritable))
+        raise
+    tool = {"name": "runbake", "version": VERSION}
+    if path is not None:
+        write_report(path, {"schema": schema, "status": "done", "tool": tool, **told, "gocd": gocd})
+
+
+def failed(asked: str, error: BaseException, *, schema: str = SCHEMA) -> dict[str, object]:
+    """The document of a command that failed, was interrupted, or met a bug."""
     ours = isinstance(error, RunbakeError)
     return {
-        "schema": SCHEMA,
+        "schema": schema,
         "status": "failed",
         "tool": {"name": "runbake", "version": VERSION},
         "asked": asked,

@@ -13,14 +13,14 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from runbake.errors import ConfigError, DiskFull
 from runbake.image import Codec, FileEntry, Layer, Packed, layer_of_packed, open_tar, pack
-from runbake.scratch import oldest_begun_at_ns, scratch_directory
+from runbake.scratch import left_marks, marked, oldest_begun_at_ns, scratch_directory
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -63,6 +63,7 @@ class Store:
         self._blobs = root / "blobs" / "sha256"
         self._recipes = root / "recipes"
         self._bases = root / "bases"
+        self._marks = root / "marks"
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -86,6 +87,14 @@ class Store:
                     hint="point --cache (RUNBAKE_CACHE) at a directory of yours",
                 ) from error
             yield directory
+
+    def marked(self) -> AbstractContextManager[str]:
+        """A name for what this process makes outside of this machine's files; see `scratch.marked`."""
+        return marked(self._marks)
+
+    def left_marks(self) -> AbstractContextManager[tuple[str, ...]]:
+        """The names whose processes are gone; see `scratch.left_marks`."""
+        return left_marks(self._marks)
 
     def blob_path(self, hex_digest: str) -> Path:
         """Where the blob of this digest is, or would be."""

@@ -1,6 +1,6 @@
-"""`python -m runbake_serving`: serve, predict, provenance.
+"""`python -m runbake_serving`: serve, batch, predict, provenance.
 
-The only place that reads the environment, the command line and the clock.
+The only place that reads the environment and the command line.
 """
 
 from __future__ import annotations

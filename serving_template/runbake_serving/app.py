@@ -8,19 +8,22 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from runbake_serving.contract import VERSION
-from runbake_serving.direct import direct_routes
 from runbake_serving.errors import RequestError
-from runbake_serving.gate import Gate
-from runbake_serving.model import Model
-from runbake_serving.predictor import Limits, Predictor
-from runbake_serving.provenance import Provenance, headers_of
-from runbake_serving.refusals import bug_answer, refusal_of
+from runbake_serving.http.direct import direct_routes
+from runbake_serving.http.gate import Gate
+from runbake_serving.http.refusals import bug_answer, refusal_of
+from runbake_serving.http.stamped import Stamped
+from runbake_serving.http.tracing import tracing
+from runbake_serving.label.provenance import Provenance, headers_of
+from runbake_serving.model.model import Model
+from runbake_serving.prediction.predictor import Limits, Predictor
 from runbake_serving.routes.health import add_health
 from runbake_serving.routes.label_file import add_label_file
 from runbake_serving.routes.metrics import add_metrics
@@ -32,8 +35,6 @@ from runbake_serving.routes.typed import add_typed
 from runbake_serving.routes.v2 import add_v2
 from runbake_serving.service import Service
 from runbake_serving.settings import Settings
-from runbake_serving.stamped import Stamped
-from runbake_serving.tracing import tracing
 
 
 class Application(FastAPI):
@@ -56,10 +57,12 @@ def create_app(settings: Settings, model: Model, provenance: Provenance | None) 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         fresh = asyncio.create_task(metrics.keep_fresh())
-        with tracing(service, metrics.route_of):
-            yield
-        fresh.cancel()
-        service.predictor.close()
+        try:
+            with tracing(service, metrics.route_of):
+                yield
+        finally:
+            fresh.cancel()
+            service.predictor.close()
 
     app = Application(
         title="runbake", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
@@ -75,8 +78,16 @@ def create_app(settings: Settings, model: Model, provenance: Provenance | None) 
         if provenance is not None:
             add_label_file(app, provenance)
     metrics = add_metrics(app, service)
+    _answer_head(app)
     _put_in_front(app, service)
     return app
+
+
+def _answer_head(app: Application) -> None:
+    """Load balancers ask so whether we live; the server leaves the body out."""
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.methods and "GET" in route.methods:
+            route.methods.add("HEAD")
 
 
 def _put_in_front(app: Application, service: Service) -> None:

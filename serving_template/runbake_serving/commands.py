@@ -1,4 +1,4 @@
-"""The image's commands: `serve` (default), `predict`, `provenance`."""
+"""The image's commands: `serve` (default), `batch`, `predict`, `provenance`."""
 
 from __future__ import annotations
 
@@ -7,20 +7,27 @@ import gc
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import BinaryIO, NoReturn
+from types import FrameType, ModuleType
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
-from runbake_serving.contract import VERSION
-from runbake_serving.cpu import cpus_allowed
+from runbake_serving.batch.arguments import add_options, finish_of, spec_with
+from runbake_serving.batch.failures import BadSpec
+from runbake_serving.batch.shards import shard_of
+from runbake_serving.contract import BATCH_FAILED, VERSION
 from runbake_serving.errors import StartError
+from runbake_serving.label.provenance import Provenance, read_provenance
 from runbake_serving.log import LOGGER, start_logging
-from runbake_serving.model_files import FileCheck
-from runbake_serving.provenance import Provenance, read_provenance
+from runbake_serving.model.model_files import FileCheck
+from runbake_serving.processes.cpu import cpus_allowed
 from runbake_serving.settings import Settings, settings_of, workers_of
+
+if TYPE_CHECKING:
+    from runbake_serving.batch.start import Start
 
 _THREAD_LIMITS = (
     "OMP_NUM_THREADS",
@@ -38,6 +45,8 @@ def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
     `serve` also ends with 70 where its workers keep dying, with 71 where it was told to stop and requests
     were cut off at the end of the grace time, and with 72 where the model fails at its own example.
 
+    `batch` ends as `contract.BATCH_…` say: 0, 73, 74, 75, 78.
+
     Native thread pools are limited through `environ` before anything loads them.
     """
     chosen = _parser().parse_args(arguments or ["serve"])
@@ -47,12 +56,15 @@ def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
             return _provenance(settings)
         if chosen.command == "predict":
             return _predict(settings, chosen.input, chosen.content_type)
+        if chosen.command == "batch":
+            return _batch(settings, chosen, environ)
         return _serve(settings, environ)
     except StartError as error:
         print(f"error: {error}", file=sys.stderr)
         if error.hint:
             print(f"try: {error.hint}", file=sys.stderr)
-        return 1
+        # A model or a setting that cannot be used is nothing that a batch job's retry would mend.
+        return getattr(error, "exit_code", BATCH_FAILED if chosen.command == "batch" else 1)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=VERSION)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("serve", help="answer HTTP requests (the default)")
+    add_options(commands.add_parser("batch", help="predict files, in parts; every row accounted for"))
     predict = commands.add_parser("predict", help="answer one body of /invocations, without a server")
     predict.add_argument("--input", metavar="FILE", help="the body; standard input if not given")
     predict.add_argument("--content-type", default="application/json", metavar="TYPE")
@@ -86,7 +99,7 @@ def _predict(settings: Settings, name: str | None, content_type: str) -> int:
     body = _input(name)
     with _clean_stdout() as stdout:
         checked = check_begun(settings.model_root, read_provenance(settings.provenance_file))
-        from runbake_serving.once import answer_once
+        from runbake_serving.prediction.once import answer_once
 
         checked()
         status, answer = answer_once(settings, body, content_type)
@@ -112,6 +125,58 @@ def _clean_stdout() -> Iterator[BinaryIO]:
     sys.stdout.flush()
 
 
+def _batch(settings: Settings, chosen: argparse.Namespace, environ: MutableMapping[str, str]) -> int:
+    work = _batch_work(chosen, environ)
+    cpus = cpus_allowed()
+    _limit_native_threads(environ, cpus, chosen.workers or max(1, int(cpus)))
+    start_logging()
+    gc.disable()
+    sys.dont_write_bytecode = True
+    provenance = read_provenance(settings.provenance_file)
+    checked = check_begun(settings.model_root, provenance)
+    with _clean_stdout() as stdout:
+        from runbake_serving.batch.start import Start
+
+        start = Start(
+            settings=settings,
+            provenance=provenance,
+            checked=checked,
+            cpus=cpus,
+            scratch=Path(chosen.scratch or tempfile.gettempdir()),
+            path_style=bool(environ.get("AWS_ENDPOINT_URL") or environ.get("AWS_ENDPOINT_URL_S3")),
+        )
+        status, where = work(start)
+        stdout.write(where.encode() + b"\n")
+    return status
+
+
+def _batch_work(
+    chosen: argparse.Namespace, environ: MutableMapping[str, str]
+) -> Callable[[Start], tuple[int, str]]:
+    """What was asked for, read and checked before anything is loaded."""
+    if chosen.step == "finish":
+        output, most = finish_of(chosen)
+        return lambda start: _start_of_batch().finished(start, output, most)
+    spec = spec_with(chosen, None if chosen.spec is None else _spec_text(chosen.spec))
+    chosen.workers = spec.workers
+    shard = shard_of(chosen.shard, environ)
+    return lambda start: _start_of_batch().done(start, spec, shard)
+
+
+def _spec_text(name: str) -> bytes:
+    try:
+        return _input(name)
+    except StartError as error:
+        raise BadSpec(str(error)) from error
+
+
+def _start_of_batch() -> ModuleType:
+    # Imports numpy and what the model needs, after the threads were limited.
+    from runbake_serving.batch import start
+
+    return start
+
+
 def _serve(settings: Settings, environ: MutableMapping[str, str]) -> int:
     # As process 1 of a container we are not even reached by a signal without a handler.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -126,7 +191,7 @@ def _serve(settings: Settings, environ: MutableMapping[str, str]) -> int:
     try:
         provenance = read_provenance(settings.provenance_file)
         checked = check_begun(settings.model_root, provenance)
-        from runbake_serving.serving import serve
+        from runbake_serving.processes.start import serve
 
         return serve(settings, provenance, checked, cpus=cpus, now_s=time.monotonic, started_s=started_s)
     except StartError as error:

@@ -24,9 +24,10 @@ RUNTIME_REQUIREMENTS: Final = (
 )
 """What the serving runtime itself needs, beside the model's requirements."""
 
-ADDITIONS: Final = MappingProxyType({"arrow": ("pyarrow>=15",)})
+ADDITIONS: Final = MappingProxyType({"arrow": ("pyarrow>=15",), "s3": ("boto3>=1.36",)})
 """What an image may have beside, by the name that `containerize --with` takes. "arrow": Parquet and Arrow
-bodies. It is a quarter of the image, and a server that is asked in JSON needs none of it."""
+bodies, and the same files in batch jobs. It is a quarter of the image; a server that is asked in JSON needs
+none of it. "s3": batch jobs that read or write `s3://`; 1.36 knows conditional writes."""
 
 RUNTIME_LOCK_DATE: Final = "2026-11-20T00:00:00Z"
 """The runtime's requirements are resolved as of this moment: the tool's release."""
@@ -51,6 +52,42 @@ PORT: Final = 8080
 USER_ID: Final = 10001
 """The non-root user and group of the image; numeric, so that Kubernetes' runAsNonRoot can check it."""
 
+# --- exit statuses of `serve` -----------------------------------------------------------------------------
+
+CRASHED: Final = 70
+"""A worker failed, or the server gave up because its workers keep failing."""
+OVERRAN: Final = 71
+"""After SIGTERM requests were cut off, because the grace time was over."""
+NOT_READY: Final = 72
+"""The model fails at its own example: another worker would fail likewise."""
+
+# --- exit statuses of `batch` -----------------------------------------------------------------------------
+
+BATCH_COMPLETE: Final = 0
+"""Every row of the input has a row in the output, and the manifest is written."""
+BATCH_REJECTS: Final = 73
+"""Complete, and the manifest is written; some rows were rejected, within `--max-rejects`."""
+BATCH_FAILED: Final = 74
+"""Something must be changed first: an input, an output or the model is unusable, or too many rows were
+rejected. What was committed stays, and the same command continues."""
+BATCH_INCOMPLETE: Final = 75
+"""Stopped, or parts are missing: the same command continues. Worth a retry (sysexits' EX_TEMPFAIL)."""
+BATCH_BAD_SPEC: Final = 78
+"""The job cannot be read, or is another one than the output was begun with; nothing was done."""
+
+# --- files of a batch job's output -------------------------------------------------------------------------
+
+BATCH_JOB_SCHEMA: Final = "https://runbake.dev/schema/batch-job/v1"
+BATCH_PLAN_SCHEMA: Final = "https://runbake.dev/schema/batch-plan/v1"
+BATCH_RECORD_SCHEMA: Final = "https://runbake.dev/schema/batch-part/v1"
+BATCH_MANIFEST_SCHEMA: Final = "https://runbake.dev/schema/batch-manifest/v1"
+BATCH_PLAN: Final = "_PLAN.json"
+BATCH_MANIFEST: Final = "_MANIFEST.json"
+BATCH_RECORDS: Final = "_parts"
+"""Folder of the records of committed parts: `<part id>.json`."""
+BATCH_REJECTED: Final = "_rejects"
+"""Folder of rejected rows: `<part id>.jsonl`, for parts that have any."""
+
 # --- environment variables of the runtime --------------------------------------------------------------
 
 ENV_MODEL_ROOT: Final = "RUNBAKE_MODEL"
@@ -64,6 +101,9 @@ ENV_PAGE: Final = "RUNBAKE_PAGE"
 """`off` removes the model page and `/provenance`."""
 ENV_TRACKING_URL: Final = "RUNBAKE_TRACKING_URL"
 """Address of the MLflow server for people; the model page links to the run there."""
+ENV_TRUSTED_TYPES: Final = "RUNBAKE_TRUSTED_TYPES"
+"""Types that a skops file may hold beside those that skops knows; separated by commas. Whoever builds the
+image says so (`--trust-type`), never the model."""
 ENV_UDS: Final = "RUNBAKE_UDS"
 """Path of a Unix socket to serve on, instead of host and port."""
 ENV_THREADS: Final = "RUNBAKE_THREADS"
@@ -118,6 +158,7 @@ SETTINGS: Final = (
     ENV_REUSE_PORT,
     ENV_THREADS,
     ENV_TRACKING_URL,
+    ENV_TRUSTED_TYPES,
     ENV_UDS,
     ENV_WORKERS,
 )

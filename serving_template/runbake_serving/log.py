@@ -11,10 +11,13 @@ import logging
 import sys
 import time
 import traceback
+import warnings
 from types import TracebackType
+from typing import TextIO
 
 LOGGER = logging.getLogger("runbake")
 _FRAMES = 12
+_TEXT_LIMIT = 500
 
 
 class JsonLines(logging.Formatter):
@@ -49,11 +52,46 @@ def cause_of(error: BaseException) -> dict[str, object]:
     return {"exception": type(error).__name__, "at": list(frames_of(error.__traceback__))}
 
 
+class Warned:
+    """Library warnings: one log line in each process for each place that warns.
+
+    Python's own memory of them is lost with every `warnings.catch_warnings` of a library, so that numpy's
+    would come with each request. Their text may quote the request: `text=False` leaves it out.
+    """
+
+    def __init__(self) -> None:
+        self.text = True
+        self._places: set[tuple[str, int, type[Warning]]] = set()
+
+    def __call__(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        """What `warnings.showwarning` is called with."""
+        del file, line
+        place = (filename, lineno, category)
+        if place in self._places:
+            return
+        self._places.add(place)
+        fields = {"warning": category.__name__, "at": f"{filename}:{lineno}"}
+        if self.text:
+            fields["text"] = str(message)[:_TEXT_LIMIT]
+        LOGGER.warning("library warns", extra={"fields": fields})
+
+
+WARNED = Warned()
+
+
 def start_logging(level: int = logging.INFO) -> None:
-    """Send every logger's records to stderr as JSON lines; warnings of libraries too."""
+    """Send every logger's records to stderr as JSON lines; warnings of libraries too, once each."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    logging.captureWarnings(True)
+    warnings.showwarning = WARNED
     # Its lines say less than ours, and one for each worker that starts and ends.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

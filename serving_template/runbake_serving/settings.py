@@ -17,6 +17,7 @@ _SERVICE_HOST = "_SERVICE_HOST"
 _OF_A_SERVICE = re.compile(
     r"_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
+_TYPE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_<]\w*>?)+")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 MOST_WORKERS = 4
 """Default workers at most; more is asked for with RUNBAKE_WORKERS."""
@@ -30,6 +31,7 @@ class Settings:
         probe: a Unix socket of this server's own, beside `host` and `port`.
         reuse_port: True shares the port with other servers of this user that do too.
         workers: worker processes; None lets the CPU quota and the flavor decide.
+        trusted_types: types that a skops file may hold beside those that skops knows.
         grace_s: seconds that requests in flight get after SIGTERM.
         body_limit_bytes: a larger body is answered 413.
         body_timeout_s: seconds in which a request must arrive, and some of an answer must be taken.
@@ -54,6 +56,7 @@ class Settings:
     reuse_port: bool = False
     workers: int | None = None
     threads: int = 1
+    trusted_types: tuple[str, ...] = ()
     grace_s: int = 25  # Kubernetes kills after 30 s unless told otherwise
     body_limit_bytes: int = 100_000_000
     body_timeout_s: int = 20
@@ -93,6 +96,7 @@ def settings_of(environ: Mapping[str, str]) -> Settings:
         reuse_port=reader.word(contract.ENV_REUSE_PORT, ("off", "on")) == "on",
         workers=reader.whole(contract.ENV_WORKERS, 0, 1, 256) or None,
         threads=reader.whole(contract.ENV_THREADS, default.threads, 1, 256),
+        trusted_types=reader.words(contract.ENV_TRUSTED_TYPES),
         grace_s=reader.whole(contract.ENV_GRACE_S, default.grace_s, 0, 86_400),
         body_limit_bytes=reader.whole(contract.ENV_BODY_LIMIT, default.body_limit_bytes, 1, 1 << 40),
         body_timeout_s=reader.whole(contract.ENV_BODY_TIMEOUT_S, default.body_timeout_s, 1, 86_400),
@@ -169,6 +173,12 @@ class _Reader:
         if text and not _DIGEST.fullmatch(text):
             self.faults.append(f"{name} must be sha256: and 64 hexadecimal digits")
         return text
+
+    def words(self, name: str) -> tuple[str, ...]:
+        words = tuple(word.strip() for word in self.given.get(name, "").split(",") if word.strip())
+        if not all(_TYPE.fullmatch(word) for word in words):
+            self.faults.append(f"{name} must be names of types such as package.module.Class, with commas")
+        return words
 
     def word(self, name: str, words: tuple[str, ...]) -> str:
         text = self.given.get(name, "").lower() or words[0]

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import docker
+import docker.errors
 import httpx
 from docker.models.containers import Container
 from sklearn.datasets import load_wine
@@ -45,7 +46,9 @@ class Deployment:
 
     def containers(self) -> dict[str, Container]:
         """All containers of the service by name, without the service's own name in front."""
-        found = self.client.containers.list(all=True, filters={"label": f"{NAME_LABEL}={self.name}"})
+        found = self.client.containers.list(
+            all=True, filters={"label": f"{NAME_LABEL}={self.name}"}, ignore_removed=True
+        )
         return {str(one.name).removeprefix(self.name): one for one in found}
 
     def server(self) -> Container:
@@ -59,6 +62,17 @@ class Deployment:
         return dict(answer.headers)
 
 
+def remove(container: Container) -> None:
+    """Have it removed: a lock's container removes itself when its holder is gone, maybe just now."""
+    try:
+        container.remove(force=True, v=True)
+    except docker.errors.NotFound:
+        return
+    except docker.errors.APIError as error:
+        if "already in progress" not in str(error.explanation):
+            raise
+
+
 @contextmanager
 def deployment(world: World, name: str) -> Iterator[Deployment]:
     """A name and a port; whatever stands under the name in the end is removed."""
@@ -69,7 +83,7 @@ def deployment(world: World, name: str) -> Iterator[Deployment]:
         yield made
     finally:
         for container in made.containers().values():
-            container.remove(force=True, v=True)
+            remove(container)
         made.client.close()
 
 

@@ -130,9 +130,9 @@ def ask_for(copy: Path, lines: tuple[str, ...]) -> None:
 
 
 def other_flavor(copy: Path) -> None:
-    """Say that the model is one that nothing here can serve."""
-    text = (copy / "MLmodel").read_text().replace("  sklearn:\n", "  paddle:\n")
-    (copy / "MLmodel").write_text(text.replace("mlflow.sklearn", "mlflow.paddle"))
+    """Say that the model is one that nothing here can serve: R's, without MLflow's generic flavor."""
+    text = (copy / "MLmodel").read_text().replace("  sklearn:\n", "  crate:\n")
+    (copy / "MLmodel").write_text(text.replace("  python_function:\n", "  rfunc:\n"))
 
 
 def other_python(copy: Path) -> None:

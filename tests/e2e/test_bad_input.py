@@ -17,8 +17,8 @@ import pytest
 
 from lab.registry_server import free_port, running_registry
 from runbake.errors import (
+    BaseImageError,
     BasePlatformMissing,
-    ManifestNotFound,
     NotPromoted,
     ProofFailed,
     RegistryUnreachable,
@@ -54,10 +54,11 @@ def test_a_run_that_nobody_promoted(world: World) -> None:
     told = assert_refused(world, NotPromoted, run, "--repository", f"{world.registry}/unpromoted")
     assert f"runbake promote {run}" in told.replace("runs:/", "")
 
-    world.done(
+    said = world.done(
         "containerize", run, "--unpromoted", "--repository", f"{world.registry}/unpromoted",
         "--no-prove", "--allow-unproven",
     )  # fmt: skip
+    assert "not promoted" in said.err
     assert world.report()["promotion"]["how"] == "unpromoted"
 
 
@@ -68,10 +69,10 @@ def test_the_registry_is_down(world: World, wine_run: str) -> None:
 
 
 def test_a_base_that_is_not_there(world: World, wine_run: str) -> None:
-    """The message names the base."""
+    """The message names the base, and the command that makes it."""
     base = f"{world.registry}/no-such-base:1"
     assert "no-such-base" in assert_refused(
-        world, ManifestNotFound, wine_run, "--repository", f"{world.registry}/bad", "--base", base
+        world, BaseImageError, wine_run, "--repository", f"{world.registry}/bad", "--base", base
     )
 
 
@@ -213,7 +214,7 @@ def test_the_registry_wants_credentials(world: World, wine_run: str, tmp_path: P
     """Without credentials: exit status 52 and `docker login`; the right ones work and are told nowhere."""
     password = secrets.token_hex(16)
     hashed = bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
-    with running_registry(tmp_path / "registry", deadline_s=15, htpasswd=f"me:{hashed}") as address:
+    with running_registry(tmp_path / "registry", deadline_s=60, htpasswd=f"me:{hashed}") as address:
         command = (
             "containerize",
             wine_run,
@@ -243,7 +244,9 @@ def test_an_image_that_does_not_answer_its_example_gets_no_tag(world: World) -> 
 
     assert "answer" in told
     assert world.tags("wrong") == ()
-    left = docker.from_env().containers.list(all=True, filters={"label": f"{contract.LABEL_RUN_ID}={run}"})
+    left = docker.from_env().containers.list(
+        all=True, filters={"label": f"{contract.LABEL_RUN_ID}={run}"}, ignore_removed=True
+    )
     assert left == []
 
 

@@ -197,7 +197,7 @@ def test_nobody_listens(world: World, wine_run: str) -> None:
     said = refused(
         world, TrackingError, wine_run, "--repository", f"{world.registry}/deaf",
         "--tracking-uri", f"http://bob:hunter2@127.0.0.1:{port}",
-        says=(f"cannot reach MLflow at http://***@127.0.0.1:{port}", "MLFLOW_TRACKING_URI"),
+        says=(f"cannot reach MLflow at http://[redacted by runbake]@127.0.0.1:{port}", "MLFLOW_TRACKING_URI"),
     )  # fmt: skip
 
     assert "hunter2" not in said.err + (world.directory / "image.json").read_text()

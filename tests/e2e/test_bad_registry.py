@@ -28,6 +28,9 @@ from tests.e2e.world import World
 LARGE_BYTES = 1_000_000
 """The base and the wheels; what is smaller is the model, the runtime and what describes them."""
 
+STATEMENTS = 4
+"""Blobs attached to a proven image: provenance, release, bill of materials, and their empty config."""
+
 BEGIN, SEND, ASK = ("POST", "/blobs/uploads/"), ("PUT", "/blobs/uploads/"), ("HEAD", "/blobs/sha256:")
 BY_DIGEST, TAG, TAG_ASKED = (
     ("PUT", "/manifests/sha256:"),
@@ -37,6 +40,11 @@ BY_DIGEST, TAG, TAG_ASKED = (
 AT_ONCE = {"Retry-After": "0"}
 DENIED = '{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}'
 NO_BLOB = '{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown to registry"}]}'
+
+
+def tags_of(fake: Fake) -> dict[tuple[str, str], str]:
+    """The tags that somebody set; a registry without the referrers API keeps referrers under others."""
+    return {key: digest for key, digest in fake.tags.items() if not key[1].startswith("sha256-")}
 
 
 def other_digest(handler: Handler) -> None:
@@ -92,7 +100,7 @@ def filled(world: World, wine_run: str) -> dict[tuple[str, str], bytes]:
 
 def assert_whole(fake: Fake) -> None:
     """Every tag leads to a manifest all of whose blobs are there."""
-    for (name, _tag), digest in fake.tags.items():
+    for (name, _tag), digest in tags_of(fake).items():
         manifest = json.loads(fake.manifests[name, digest][1])
         for descriptor in (manifest["config"], *manifest["layers"]):
             assert (name, descriptor["digest"]) in fake.blobs
@@ -119,7 +127,7 @@ def test_a_registry_that_refuses_gets_no_tag(
     fake.on(method, pattern, act, times=99)
     with running_fake(fake) as address:
         refused(world, error, wine_run, "--repository", f"{address}/wine", *QUICKLY, says=(address, *says))
-        assert fake.tags == {}
+        assert tags_of(fake) == {}
         assert fake.count(method, pattern) < 60, "it gives up"
 
 
@@ -135,8 +143,8 @@ def test_the_next_run_sends_only_what_is_missing(
         digest = went_well(world, f"{address}/wine", wine_run)
 
     assert sent > 0
-    assert fake.count(*SEND) == sent
-    assert fake.tags == {("wine", f"run-{wine_run[:12]}"): digest}
+    assert fake.count(*SEND) == sent + STATEMENTS
+    assert tags_of(fake) == {("wine", f"run-{wine_run[:12]}"): digest}
     assert_whole(fake)
 
 
@@ -163,7 +171,7 @@ def test_what_passes_is_waited_for(
     assert [rule.times for rule in fake.rules] == [0] * len(temporary), "every failure was met"
     assert fake.tokens is not None
     assert len(fake.tokens.issued) > 4, "tokens expired on the way"
-    assert fake.tags == {("wine", f"run-{wine_run[:12]}"): digest}
+    assert tags_of(fake) == {("wine", f"run-{wine_run[:12]}"): digest}
     assert_whole(fake)
 
 
@@ -182,7 +190,7 @@ def test_a_login_that_ends_in_the_middle_of_a_push(
         )  # fmt: skip
 
     assert fake.count(*SEND) > 0, "it was in the middle"
-    assert fake.tags == {}
+    assert tags_of(fake) == {}
     assert not re.search(f"hunter2|{login}", said.err + (world.directory / "image.json").read_text())
 
 
@@ -197,7 +205,7 @@ def test_the_connection_always_breaks(
             world, RegistryUnreachable, wine_run, "--repository", f"{address}/wine", *QUICKLY,
             says=(address, "is 127.0.0.1"),
         )  # fmt: skip
-    assert fake.tags == {}
+    assert tags_of(fake) == {}
 
 
 def test_a_tag_appears_while_the_image_is_pushed(
@@ -218,13 +226,13 @@ def test_a_tag_appears_while_the_image_is_pushed(
             world, TagExists, wine_run, "--repository", f"{address}/wine", "--tag", "stable", *QUICKLY,
             says=("wine:stable", theirs, "--move-tag"),
         )  # fmt: skip
-    assert fake.tags == {("wine", "stable"): theirs}
+    assert tags_of(fake) == {("wine", "stable"): theirs}
 
 
 def test_a_real_registry_whose_disk_is_full(world: World, wine_run: str, tmp_path: Path) -> None:
     """It is named as full, without a tag; with more room the same command finishes."""
     directory = tmp_path / "registry"
-    with disk_of(directory, "40m"), running_registry(directory, deadline_s=15) as address:
+    with disk_of(directory, "40m"), running_registry(directory, deadline_s=60) as address:
         refused(
             world, RegistryError, wine_run, "--repository", f"{address}/wine", *QUICKLY,
             says=(address, "disk is full", "free space"),

@@ -44,7 +44,7 @@ ODD: dict[str, tuple[type[RunbakeError], tuple[str, ...]]] = {
     "no-files": (ArtifactMissing, ("no file MLmodel",)),
     "no-estimator": (ArtifactMissing, ("MLmodel names", "'model.skops'")),
     "broken-mlmodel": (NoModel, ("MLmodel", "line 2")),
-    "other-flavor": (UnsupportedFlavor, ("paddle",)),
+    "other-flavor": (UnsupportedFlavor, ("crate",)),
     "linked": (UnsafePath, ("'hosts'", "symbolic link")),
     "other-python": (PythonMismatch, ("3.14", "3.11", "--base")),
     "contradiction": (Unresolvable, ("numpy==2.1.0", "pip_requirements")),

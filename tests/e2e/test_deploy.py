@@ -7,11 +7,16 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import ClassVar
 
 import pytest
+from rich.console import Console
 
+from runbake.cli.story import TerminalStory
+from runbake.deploy import Hands, roll_back, undeploy
+from runbake.errors import ConfigError, EngineError
 from runbake.runtime import Engine, Standing
 from runbake.tracking import Tracking
 from tests.e2e.deploying import DEADLINE_S, NAME_LABEL, Deployment, deployment, under_load
@@ -86,6 +91,7 @@ def test_deploy_take_over_and_roll_back(
 
     world.done("deploy", "--rollback", "--name", service.name, "--tracking-uri", "http://127.0.0.1:9")
     assert service.ping()["x-runbake-run-id"] == wine_run
+    assert f"image       {first}\n" in world.done("trace", service.name).out
     back = service.server().attrs
     assert (back["HostConfig"]["Memory"], "A=$1 'x'" in back["Config"]["Env"]) == (600 << 20, True)
     assert len(service.containers()) == 3  # door, server, and the one before it
@@ -137,6 +143,26 @@ def test_an_interrupted_deploy_leaves_the_old_one(
     assert sorted(name.partition("-")[2].partition("-")[0] for name in left) == ["", "door", "old"]
 
 
+def test_what_a_killed_first_deploy_left_can_be_taken_out(
+    service: Deployment, images: tuple[str, str]
+) -> None:
+    """A door alone, or with a server that was not ready: `undeploy` removes it, though nothing served."""
+    for door_alone in (False, True):
+        with service.world.popen(
+            "deploy", images[0], "--name", service.name, "--port", str(service.port)
+        ) as process:
+            wait_for(lambda: any(name.startswith("-next-") for name in service.containers()), process)
+            process.kill()
+            process.communicate(timeout=DEADLINE_S)
+        if door_alone:
+            for name, container in service.containers().items():
+                if name.startswith("-next-"):
+                    container.remove(force=True)
+        said = service.world.run("undeploy", service.name)
+        assert (said.status, service.containers()) == (3, {}), said.err
+        assert "nothing is deployed" in said.err
+
+
 def test_two_deploys_of_one_name_do_not_meet(service: Deployment, images: tuple[str, str]) -> None:
     """While one holds the name the other is refused, and nothing was made of it."""
     service.deploy(images[0], "--port", str(service.port))
@@ -149,6 +175,75 @@ def test_two_deploys_of_one_name_do_not_meet(service: Deployment, images: tuple[
         assert (refused.status, set(service.containers())) == (66, {"", "-door", "-lock"}), refused.err
     assert set(service.containers()) == {"", "-door"}
     engine.client.close()
+
+
+class Meeting(Hands):
+    """Hands that get the lock after somebody else was at the service."""
+
+    other: ClassVar[Callable[[], None]]
+
+    @property
+    def standing(self) -> Standing:
+        """The containers of deploys, with the other one's work done when the lock is held."""
+        other = type(self).other
+
+        class Late(Standing):
+            @contextmanager
+            def locked(self, name: str, image: str, python: str, labels: Mapping[str, str]) -> Iterator[None]:
+                with super().locked(name, image, python, labels):
+                    other()
+                    yield
+
+        return Late(self.engine, NAME_LABEL)
+
+
+@contextmanager
+def hands_of(kind: type[Hands]) -> Iterator[Hands]:
+    """Hands whose containers are all called alike."""
+    engine = Engine.connect(os.environ)
+    story = TerminalStory(Console(stderr=True))
+    try:
+        yield kind(engine=engine, now=lambda: "2026-11-23T00:00:00.000Z", token=lambda: "abcd", story=story)
+    finally:
+        engine.client.close()
+
+
+def test_what_another_command_did_before_the_lock_is_seen(
+    service: Deployment, images: tuple[str, str], wine_run: str
+) -> None:
+    """A rollback and an undeploy act on what stands when they hold the lock, not on what they saw before."""
+    service.deploy(images[1], "--port", str(service.port))
+    service.deploy(images[0])
+
+    def remove(kind: str) -> None:
+        for name, container in service.containers().items():
+            if name.startswith(kind) and not name.startswith(("-door", "-lock")):
+                container.remove(force=True)
+
+    with hands_of(Meeting) as hands:
+        Meeting.other = lambda: remove("-old-")
+        with pytest.raises(ConfigError, match="no deployment before"):
+            roll_back(service.name, hands, timeout_s=60)
+        assert service.ping()["x-runbake-run-id"] == wine_run
+        Meeting.other = lambda: remove("")
+        with pytest.raises(ConfigError, match="nothing is deployed"):
+            undeploy(service.name, hands)
+
+
+def test_a_name_that_cannot_be_given(service: Deployment, images: tuple[str, str], wine_run: str) -> None:
+    """Where the engine refuses a rename, the new one is removed and the old one has its name and callers."""
+    service.deploy(images[1], "--port", str(service.port))
+    service.deploy(images[0])
+    foreign = service.client.containers.create(
+        service.server().attrs["Image"], name=f"{service.name}-old-abcd"
+    )
+    try:
+        with hands_of(Hands) as hands, pytest.raises(EngineError, match="rename"):
+            roll_back(service.name, hands, timeout_s=60)
+    finally:
+        foreign.remove(force=True)
+    assert service.ping()["x-runbake-run-id"] == wine_run
+    assert not [name for name in service.containers() if name.startswith("-next-")]
 
 
 def test_what_is_taken_is_not_taken_away(service: Deployment, images: tuple[str, str]) -> None:
@@ -167,6 +262,7 @@ def test_what_is_taken_is_not_taken_away(service: Deployment, images: tuple[str,
     assert (by_name.status, by_port.status, left) == (60, 60, {}), by_name.err + by_port.err
     assert "did not deploy" in by_name.err
     assert "allocated" in by_port.err
+    assert "choose another --port" in by_port.err
     service.ping()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def test_twenty_deploys(world: World, wine_image: str) -> None:
         *("containerize", run, "--repository", f"{world.registry}/wine", "--no-prove", "--allow-unproven")
     )
     images = (wine_image, other.out.strip())
-    with deployment(world, "twenty") as service:
+    with deployment(world, f"twenty-{os.getpid()}") as service:
         service.deploy(images[0], "--port", str(service.port))
         with under_load(service.url, kept=CALLERS // 2, fresh=CALLERS // 2) as load:
             for number in range(TIMES):

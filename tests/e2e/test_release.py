@@ -47,7 +47,7 @@ def test_the_last_line_is_the_image_and_the_story_is_on_stderr(world: World, win
     assert (stages[:1], sorted(stages[1:4]), stages[4:]) == (
         ["run"],
         ["base", "lock", "model"],
-        ["layers", "push", "prove", "tag", "record"],
+        ["layers", "push", "prove", "attest", "tag", "record"],
     )
     assert sorted(stages) == sorted(stage_names()), "README shows other stages"
     assert world.tags("story") == (f"run-{wine_run[:12]}",)
@@ -108,9 +108,9 @@ def test_trace_leads_from_everything_to_the_run(world: World, wine_run: str, win
     """By digest, by tag, from the run itself; with parameters, data and the address of the run's page."""
     by_digest = world.done("trace", wine_image).out
     by_tag = world.done("trace", f"{world.registry}/wine:run-{wine_run[:12]}").out
-    forward = world.done("trace", wine_run).out
+    forward = world.done("trace", f"runs:/{wine_run}/model").out
 
-    for told in (by_digest, by_tag):
+    for told in (by_digest, by_tag, forward):
         assert wine_run in told
         assert "C=0.5" in told
         assert "accuracy=" in told
@@ -226,3 +226,29 @@ def test_dry_run_writes_nothing(world: World, tmp_path: Path) -> None:
     assert world.tags("dry") == ()
     assert list(tmp_path.iterdir()) == []
     assert Tracking(world.mlflow_uri).stops_of(run) == ()
+
+
+def test_the_latest_of_an_experiment_and_why_it_is(world: World, tmp_path: Path) -> None:
+    """By the time of its promotion, else by its end: the story says which. The file names the repository."""
+    first, second = (log_wine(world.mlflow_uri, experiment="latest", c=c) for c in (0.3, 0.4))
+    (tmp_path / "runbake.toml").write_text(f'[containerize]\nrepository = "{world.registry}/latest"\n')
+
+    by_end = world.done("containerize", "--experiment", "latest", "--dry-run", cwd=tmp_path)
+    assert json.loads(by_end.out)["run"] == second
+    assert "the latest by its end" in by_end.err
+
+    world.done("promote", first)
+    by_promotion = world.done("containerize", "--experiment", "latest", "--dry-run", cwd=tmp_path)
+    assert json.loads(by_promotion.out)["run"] == first
+    assert "the latest by the time of its promotion" in by_promotion.err
+    assert json.loads(by_promotion.out)["repository"] == f"{world.registry}/latest"
+
+
+def test_an_image_that_always_takes_the_dataframe_path(world: World, wine_run: str, tmp_path: Path) -> None:
+    """The way out that a failed proof names is in the image's configuration."""
+    plain, always = tmp_path / "plain", tmp_path / "always"
+    world.done("render", wine_run, str(plain), "--no-bytecode")
+    world.done("render", wine_run, str(always), "--no-bytecode", "--dataframe-path")
+
+    added = set((always / "Dockerfile").read_text().split()) - set((plain / "Dockerfile").read_text().split())
+    assert [word for word in added if "DATAFRAME" in word] == ['RUNBAKE_DATAFRAME_PATH="always"']

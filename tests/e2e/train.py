@@ -34,7 +34,7 @@ def train(wanted: dict[str, Any]) -> str:
     model = make_pipeline(StandardScaler(), LogisticRegression(C=wanted["c"]))
     model.fit(inputs, frame["cultivar"])
     mlflow.set_tracking_uri(wanted["uri"])
-    mlflow.set_experiment("wine")
+    mlflow.set_experiment(wanted["experiment"])
     with mlflow.start_run() as run:
         mlflow.log_params({"C": wanted["c"], **wanted["params"]})
         mlflow.log_metric("accuracy", float(model.score(inputs, frame["cultivar"])))
@@ -44,7 +44,15 @@ def train(wanted: dict[str, Any]) -> str:
             name="model",
             signature=infer_signature(inputs, model.predict(inputs)),
             input_example=inputs.head(3) if wanted["example"] == "good" else None,
-            pip_requirements=["mlflow", "scikit-learn", "skops", "numpy", "pandas", "scipy"],
+            pip_requirements=[
+                "mlflow",
+                "scikit-learn",
+                "skops",
+                "numpy",
+                "pandas",
+                "scipy",
+                *wanted["requirements"],
+            ],
         )
         if wanted["example"] == "bad":
             log_bad_example(logged.model_id)

@@ -84,8 +84,8 @@ class World:
         return Registry(self.registry, credentials=CredentialSource(self.directory / "none.json"))
 
     def tags(self, name: str) -> tuple[str, ...]:
-        """The tags of a repository."""
-        return self.client().list_tags(name)
+        """The tags of a repository; those under which it keeps referrers are none that anybody set."""
+        return tuple(tag for tag in self.client().list_tags(name) if not tag.startswith("sha256-"))
 
 
 def log_wine(
@@ -95,6 +95,8 @@ def log_wine(
     tags: Mapping[str, str] | None = None,
     c: float = 0.5,
     example: Literal["good", "bad", "none"] = "good",
+    experiment: str = "wine",
+    requirements: tuple[str, ...] = (),
     **params: str,
 ) -> str:
     """Train and log a classifier of wines in a process of its own; its run id."""
@@ -103,6 +105,8 @@ def log_wine(
         "c": c,
         "params": params,
         "example": example,
+        "experiment": experiment,
+        "requirements": requirements,
         "tags": {**(PROMOTED if promoted else {}), **(tags or {})},
     }
     done = subprocess.run(
@@ -128,3 +132,18 @@ def log_odd_runs(uri: str, directory: Path) -> dict[str, str]:
     assert done.returncode == 0, done.stderr
     ids: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
     return ids
+
+
+def log_fasttext(world: World, directory: Path) -> dict[str, Any]:
+    """Log what `train_fasttext.py` logs, in a process of its own; by name, its run and MLflow's answer."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.e2e.train_fasttext", world.mlflow_uri, str(directory)],
+        cwd=ROOT,
+        env=world.environment | {"PYTHONPATH": f"{ROOT}:{world.environment['PYTHONPATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found

@@ -288,6 +288,25 @@ def _odd_node(request: Sent, _: Sequence[Sent], luck: random.Random) -> Sent:
         return request
 
 
+def _uneven(request: Sent, _: Sequence[Sent], luck: random.Random) -> Sent:
+    """A thousand rows and one long text among them: small as JSON, huge where all take the room of one."""
+    try:
+        waiting = [json.loads(request.body)]
+    except (ValueError, RecursionError):
+        return _odd_bytes(request, _, luck)
+    document = waiting[0]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list) and part and isinstance(part[-1], (list, dict)) and part[-1]:
+            part.extend(copy.deepcopy(part[-1]) for _ in range(1000))
+            row = luck.choice(part[-1000:])
+            row[luck.choice(list(row) if isinstance(row, dict) else range(len(row)))] = CANARY * 3000
+            break
+        if isinstance(part, (list, dict)):
+            waiting.extend(part.values() if isinstance(part, dict) else part)
+    return replace(request, body=json.dumps(document).encode())
+
+
 def _odd_bytes(request: Sent, _: Sequence[Sent], luck: random.Random) -> Sent:
     body = bytearray(request.body)
     at, length = luck.randrange(len(body) + 1), luck.choice((1, 2, 4, 8, 30, 200))
@@ -366,6 +385,7 @@ _SHARES: tuple[tuple[_Way, int], ...] = (
     (_odd_node, 34),
     (_odd_bytes, 26),
     (_odd_number, 10),
+    (_uneven, 1),
     (_splice, 5),
     (_other_type, 6),
     (_without_type, 1),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import click
@@ -15,8 +17,17 @@ from lab.exit_codes import README, with_table
 from runbake.cli import cli, report_end, report_error
 from runbake.cli.context import Settings, insecure_registry_option, open_registries
 from runbake.cli.story import TerminalStory
+from runbake.cli.trace import shape_of
 from runbake.crew import Stopped
-from runbake.errors import ConfigError, InvalidReference, NotPromoted, RunbakeError
+from runbake.errors import (
+    ConfigError,
+    EngineMissing,
+    InvalidReference,
+    NotPromoted,
+    RegistryUnreachable,
+    RunbakeError,
+    TraceError,
+)
 from runbake.report import failed
 from tests.unit.samples import HOSTILE
 
@@ -74,6 +85,8 @@ def test_the_readme_lists_the_exit_codes_that_there_are() -> None:
         (("containerize", RUN, "--base", "b", "--repository", "h.x/n", "--platform", ","), "linux/amd64"),
         (("containerize", RUN, "--base", "b", "--source-date-epoch", str(10**18)), "--source-date-epoch"),
         (("containerize", RUN, "--base", "b", "--output", "a.tar", "--output", "b.tar"), "one .tar file"),
+        (("containerize", RUN, "--base", "b", "--output", "a.zip"), "FILE.tar"),
+        (("containerize", RUN, "--base", "b", "--output", "a.tar.gz"), "FILE.tar"),
         (("containerize", RUN, "--repository", "h.x/n"), "--base"),
         (("contanerize",), "No such command"),
     ],
@@ -152,6 +165,24 @@ def test_every_option_can_stand_in_the_file(tmp_path: Path, monkeypatch: pytest.
     assert rows["containerize", "--tag"] == ["runbake.toml", "['v1']"]
 
 
+def test_the_file_reaches_commands_of_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the top, from the group's table and from the command's own, each nearer than the one before."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runbake.toml").write_text(
+        'tracking-uri = "https://all.x"\n[gocd]\nport = 9\npoll = 5\n[gocd.bridge]\nport = 0\nlist = true\n'
+    )
+    shown = json.loads(invoke("config", "--json").output)
+    rows = {(row["command"], row["setting"]): (row["origin"], row["value"]) for row in shown}
+
+    assert rows["gocd trigger", "--tracking-uri"] == ("runbake.toml", "https://all.x")
+    assert rows["gocd trigger", "--poll"] == ("runbake.toml", "5")
+    assert rows["gocd pipeline", "--port"] == ("runbake.toml", "9")
+    assert rows["gocd bridge", "--port"] == ("runbake.toml", "0")
+    # And the command itself gets it: with --list it asks MLflow at that address, and ends.
+    (tmp_path / "runbake.toml").write_text('tracking-uri = "nonsense:"\n[gocd.bridge]\nlist = true\n')
+    assert "nonsense" in str(invoke("gocd", "bridge").exception)
+
+
 def test_config_shows_no_password() -> None:
     """Credentials in the address of a server are left out."""
     shown = CliRunner().invoke(
@@ -185,6 +216,92 @@ def test_a_typo_in_the_file_stops_every_command(tmp_path: Path, monkeypatch: pyt
 
     assert isinstance(result.exception, RunbakeError)
     assert "did you mean repository?" in str(result.exception)
+
+
+def test_a_directory_in_the_place_of_the_file_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not read would be passed over in silence; a link to nowhere likewise."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runbake.toml").mkdir()
+    assert "Is a directory" in str(invoke("config").exception)
+    (tmp_path / "runbake.toml").rmdir()
+    (tmp_path / "runbake.toml").symlink_to("nowhere")
+    assert isinstance(invoke("config").exception, ConfigError)
+
+
+@pytest.mark.parametrize(
+    ("ref", "shape"),
+    [
+        ("http://h.x:8080", "server"),
+        ("HTTPS://h.x", "server"),
+        (RUN, "run"),
+        (f"runs:/{RUN}/model", "run"),
+        ("models:/fraud@champion", "run"),
+        ("models:/m-1", "run"),
+        ("wine", "container"),
+        ("0123456789ab", "container"),
+        (RUN[:-1], "container"),
+        ("ami-0123456789abcdef0", "ami"),
+        (f"h.x/wine@sha256:{'0' * 64}", "image"),
+        ("team/wine:1", "image"),
+    ],
+)
+def test_a_reference_is_known_by_its_looks(ref: str, shape: str) -> None:
+    """Every spelling of RUN is a run; a word alone is a container, and never an image of a hub."""
+    assert shape_of(ref) == shape
+
+
+@pytest.mark.parametrize("ref", ["", "wine:latest", f"sha256:{'0' * 64}", f"{RUN} ", "ftp://h.x/n", "a b"])
+def test_what_looks_like_nothing_is_refused_before_anything_is_asked(ref: str) -> None:
+    """The hint lists what can be traced."""
+    result = invoke("trace", ref, environment={"DOCKER_HOST": "tcp://127.0.0.1:1"})
+
+    assert isinstance(result.exception, InvalidReference)
+    assert "HOST/NAME:TAG" in result.exception.hint
+
+
+@pytest.mark.parametrize(
+    ("ref", "error", "told"),
+    [
+        ("http://me:hunter2@127.0.0.1:1", TraceError, "nothing answers at http://127.0.0.1:1"),
+        ("http://", InvalidReference, "not a URL"),
+        ("wine", EngineMissing, "'wine' is taken for a container"),
+        (f"runs:/{RUN}", ConfigError, "no MLflow server"),
+        ("127.0.0.1:1/wine", RegistryUnreachable, "Connection refused"),
+    ],
+)
+def test_trace_fails_as_what_it_was_asked_about(ref: str, error: type[RunbakeError], told: str) -> None:
+    """A server that is gone is no engine's failure, a container's name nothing to ask a hub for."""
+    result = invoke("trace", ref, environment={"DOCKER_HOST": "tcp://127.0.0.1:1"})
+
+    assert type(result.exception) is error
+    assert told in str(result.exception)
+    assert "hunter2" not in str(result.exception)
+
+
+def test_the_doctor_asks_a_sick_registry_once() -> None:
+    """Who asks whether it answers does not want to wait until it does."""
+    asked: list[str] = []
+
+    class Sick(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(503)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing: the test says what went wrong."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Sick) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            result = invoke("doctor", "--registry", f"127.0.0.1:{server.server_port}/wine")
+        finally:
+            server.shutdown()
+            thread.join()
+    assert result.exit_code == 1
+    assert asked == ["/v2/wine/tags/list?n=1000"]
 
 
 def test_errors_cannot_forge_lines_or_colours() -> None:
@@ -278,3 +395,13 @@ def test_a_pipe_gets_one_plain_line_a_stage() -> None:
     first, second = shown.getvalue().splitlines()
     assert first.split() == ["one", "done", "[bold]so[/]", "0.0", "s"]
     assert second.split() == ["two", "failed", "0.0", "s"]
+
+
+@pytest.mark.parametrize("flag", ["--require-clean-commit", "--require-safe-format"])
+def test_a_policy_about_the_label_file_needs_a_key(flag: str) -> None:
+    """Whoever may push writes what it says; only a signature holds it to what the release saw."""
+    result = invoke("verify", "h.x/n:t", flag)
+
+    assert result.exit_code == 2
+    assert flag in result.output
+    assert "--key FILE" in result.output

@@ -55,6 +55,18 @@ def test_every_unknown_key_is_named_with_a_suggestion() -> None:
     )
 
 
+def test_a_table_in_the_table_of_a_group_is_checked_likewise() -> None:
+    """A typo deep in the file is named with its table."""
+    document = {"gocd": {"triggr": {}, "trigger": {"pol": 1}, "urk": 1}}
+
+    with pytest.raises(ConfigError) as caught:
+        defaults_of(document, {"gocd": {"trigger": [Option(flag="poll", parameter="poll_s")]}}, source="f")
+    assert str(caught.value) == (
+        "f: [gocd] urk is unknown; [gocd.triggr] is unknown, did you mean [gocd.trigger]?; "
+        "[gocd.trigger] pol is unknown, did you mean poll?"
+    )
+
+
 @pytest.mark.parametrize("text", ["a = ", "\xff", "[a", "a = 1\na = 2"])
 def test_a_broken_file_is_an_error_with_its_line(tmp_path: Path, text: str) -> None:
     """What is not TOML is refused by name."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from runbake.crew import GRACE_S, Crew, Stopped
+from runbake.crew import GRACE_S, Crew, Stopped, child_done
 
 DEADLINE_S = 30.0
 
@@ -87,3 +89,44 @@ def test_what_was_started_ends_with_the_block() -> None:
         gate.set()
     assert slow.done()
     assert slow.result()
+
+
+def test_a_child_process_ends_with_its_crew(tmp_path: Path) -> None:
+    """A program that never ends is killed when the block fails, also where a crew within waits for it."""
+    begun, ended = tmp_path / "begun", threading.Event()
+    script = f"import pathlib, threading; pathlib.Path({str(begun)!r}).touch(); threading.Event().wait()"
+
+    def work(_: int) -> None:
+        try:
+            child_done([sys.executable, "-c", script], stdin=b"x", environment={})
+        finally:
+            ended.set()
+
+    def within() -> None:
+        with Crew() as inner:
+            inner.each(work, (1,), threads=1)
+
+    def fail() -> None:
+        with Crew() as crew:
+            crew.start(within)
+            give_up_at = time.monotonic() + DEADLINE_S
+            while not begun.exists():
+                assert time.monotonic() < give_up_at
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert ended.wait(DEADLINE_S)
+
+
+def test_a_child_process_is_told_and_heard() -> None:
+    """More bytes than a pipe holds go in and come out; the status is the program's."""
+    # It reads late, when it was looked after several times.
+    script = (
+        "import sys, time as t; t.sleep(0.4); sys.stdout.buffer.write(sys.stdin.buffer.read()); sys.exit(3)"
+    )
+    with Crew() as crew:
+        done = crew.start(
+            lambda: child_done([sys.executable, "-c", script], stdin=b"x" * 3_000_000, environment={})
+        )
+    assert (done.result().returncode, len(done.result().stdout)) == (3, 3_000_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import stat
 import threading
@@ -165,6 +166,18 @@ def test_what_fails_half_way_leaves_the_earlier_file(tmp_path: Path) -> None:
 
     assert path.read_text() == "earlier"
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_nobody_knows_the_name_of_the_half_written_file(tmp_path: Path) -> None:
+    """Two writers of one file have names of their own, which nobody can guess; long names are no error."""
+    path = tmp_path / ("é" * 120)
+    with written(path) as one, written(path) as other:
+        one.write(b"one")
+        other.write(b"other")
+        partial = set(os.listdir(tmp_path))
+    assert len(partial) == 2
+    assert all(re.fullmatch(r"\.é{40}\.[0-9a-f]{16}", name) for name in partial)
+    assert path.read_bytes() == b"one"
 
 
 def test_forgetting_what_is_not_there_is_nothing(tmp_path: Path) -> None:

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runbake.provenance import (
+    EC2_TAG_VALUE_LIMIT,
     LABEL_LIMIT,
     VALUE_LIMIT,
     BaseFacts,
     Provenance,
+    ec2_tags,
     label,
     parse_label_file,
     provenance_of,
     rfc3339,
 )
 from runbake.redaction import MARKER
-from runbake.tracking import FetchedModel, Metric, PromotedRun
+from runbake.tracking import FetchedModel, Flavor, Metric, PromotedRun
 from runbake_serving import contract
 from tests.unit.samples import HOSTILE, RUN_ID, a_lock, a_model, a_run
 
+ROOT = Path(__file__).parents[2]
 BASE = BaseFacts(digest="sha256:" + "2" * 64, python="3.11.2")
 
 
@@ -148,3 +155,75 @@ def test_other_files_are_not_label_files(body: bytes) -> None:
     """Only a document of this schema is believed."""
     with pytest.raises(ValueError):  # noqa: PT011 -- json's own message for the broken ones
         parse_label_file(body)
+
+
+SCHEMA = json.loads((ROOT / "docs" / "schemas" / "provenance-v1.json").read_text())
+
+
+def test_label_files_follow_their_schema() -> None:
+    """The documented schema holds for a plain run and for hostile, odd, long and many values."""
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    many = tuple((f"p{number:05}", "é" * (6_000 if number < 50 else 9)) for number in range(10_000))
+    for run in (
+        a_run(),
+        a_run(params=many, run_name=HOSTILE, user="Łukasz \ud800"),
+        a_run(metrics=(Metric(name="m", value=float("nan"), step=-1, timestamp_ms=0),), datasets=()),
+    ):
+        document = parse_label_file(provenance(run).body)
+        jsonschema.validate(document, SCHEMA)
+        assert len(document["run"]["parameters"]) == len(run.params)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("place", [(), ("run",), ("model",), ("environment", "lock"), ("model", "files", 0)])
+def test_the_schema_knows_every_key(place: tuple[str | int, ...]) -> None:
+    """A key that the schema does not list is refused: whoever adds one documents it."""
+    document = parse_label_file(provenance(a_run()).body)
+    where: Any = document
+    for step in place:
+        where = where[step]
+    where["surprise"] = 1
+
+    with pytest.raises(jsonschema.ValidationError, match="surprise"):
+        jsonschema.validate(document, SCHEMA)
+
+
+def test_flavors_name_the_libraries() -> None:
+    """The versions that MLmodel's flavors give are in the label file, by library."""
+    flavors = (
+        Flavor(name="python_function", config_json='{"python_version": "3.11.7"}'),
+        Flavor(name="sklearn", config_json='{"sklearn_version": "1.9.1", "code": null}'),
+    )
+    document: Any = parse_label_file(provenance(a_run(), a_model(flavors=flavors)).body)
+    assert document["model"]["libraries"] == {"sklearn": "1.9.1"}
+
+
+def test_secrets_in_a_signature_are_replaced() -> None:
+    """The default of a parameter called a key, and a token in any place."""
+    params = [{"name": "api_key", "type": "string", "default": "hunter2", "shape": None}]
+    signature = json.dumps({"inputs": [{"name": "ghp_" + "a1" * 18}], "params": params})
+    body = provenance(a_run(), a_model(signature_json=signature)).body
+
+    assert b"hunter2" not in body
+    assert b"ghp_" not in body
+    assert json.loads(body)["model"]["signature"]["params"][0]["name"] == "api_key"
+
+
+@given(st.text(max_size=600))
+def test_ec2_takes_every_label_as_a_tag(value: str) -> None:
+    """At most 256 characters of those that every AWS service takes, and how many are missing."""
+    ((_, tag),) = ec2_tags((("dev.runbake.x", value),))
+
+    assert len(tag) <= EC2_TAG_VALUE_LIMIT
+    assert re.fullmatch(r"[A-Za-z0-9 +\-=._:/@]*", tag)
+    if len(value) > EC2_TAG_VALUE_LIMIT:
+        kept, _, missing = tag.rpartition("... +")
+        assert len(kept) + int(missing) == len(value)
+
+
+def test_our_own_labels_come_first_as_tags() -> None:
+    """AWS allows 50 tags: a base image's labels cannot push ours out."""
+    labels = [(f"a{number}", "x") for number in range(100)] + [(contract.LABEL_RUN_ID, RUN_ID)]
+    tags = ec2_tags(labels)
+
+    assert (contract.LABEL_RUN_ID, RUN_ID) in tags
+    assert len(tags) == 40

@@ -1,4 +1,4 @@
-"""Directories for one piece of work: removed at the end, or by the next process when theirs was killed."""
+"""Directories and marks for one piece of work: gone at its end, or found by the next process after a kill."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runbake.scratch import PREFIX, oldest_begun_at_ns, scratch_directory, sweep
+from runbake.scratch import PREFIX, left_marks, marked, oldest_begun_at_ns, scratch_directory, sweep
 
 HOLD = """
 import sys
@@ -22,6 +22,14 @@ with scratch_directory(Path(sys.argv[1])) as work:
     sys.stdin.read()
 """
 
+MARK = """
+import sys, time
+from pathlib import Path
+from runbake.scratch import marked
+with marked(Path(sys.argv[1])) as mark:
+    print(mark, flush=True)
+    time.sleep(600)
+"""
 
 SWEEP = """
 import fcntl, os, sys
@@ -40,6 +48,9 @@ sweep(Path(sys.argv[1]))
 """
 
 
+PATHS = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
 def homes(parent: Path) -> list[Path]:
     """The scratch directories that are there."""
     return sorted(parent.glob(f"{PREFIX}*"))
@@ -49,7 +60,7 @@ def held_by_another_process(parent: Path) -> subprocess.Popen[bytes]:
     """A process that holds a scratch directory until its input ends."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(parent)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env=PATHS,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -94,8 +105,7 @@ def wait():
 threading.Thread(target=wait, daemon=True).start()
 begun.wait(30)
 """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run([sys.executable, "-c", script, str(tmp_path)], env=environment, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], env=PATHS, check=True, timeout=60)
     assert homes(tmp_path) == []
 
 
@@ -119,12 +129,45 @@ def test_the_oldest_work_is_known_by_its_begin(tmp_path: Path) -> None:
     assert oldest_begun_at_ns(tmp_path) is None
 
 
+def test_what_cannot_be_looked_at_may_be_going_on(tmp_path: Path) -> None:
+    """A lock that cannot be opened, as another user's, is no proof of a death: nothing is pruned for it."""
+    home = tmp_path / f"{PREFIX}other"
+    (home / "lock").mkdir(parents=True)  # opening it for writing fails for root too
+    assert oldest_begun_at_ns(tmp_path) == home.stat().st_mtime_ns
+
+
+def test_a_mark_is_left_by_a_killed_process_only(tmp_path: Path) -> None:
+    """While its process lives nobody sweeps it; afterwards it is handed out until that went well."""
+    with marked(tmp_path) as mine, left_marks(tmp_path) as left:
+        assert left == ()
+    with left_marks(tmp_path) as left:
+        assert left == (), f"{mine} was taken back"
+    process = subprocess.Popen([sys.executable, "-c", MARK, str(tmp_path)], env=PATHS, stdout=subprocess.PIPE)
+    with process:
+        assert process.stdout is not None
+        mark = process.stdout.readline().decode().strip()
+        process.kill()
+    with pytest.raises(KeyError), left_marks(tmp_path) as left:
+        raise KeyError
+    with left_marks(tmp_path) as left:
+        assert left == (mark,)
+    with left_marks(tmp_path) as left:
+        assert left == ()
+
+
+def test_a_mark_whose_work_failed_is_looked_after_again(tmp_path: Path) -> None:
+    """What failed may have failed to clean up."""
+    with pytest.raises(KeyError), marked(tmp_path) as mine:
+        raise KeyError
+    with left_marks(tmp_path) as left:
+        assert left == (mine,)
+
+
 def test_a_directory_is_locked_while_it_is_swept(tmp_path: Path) -> None:
     """Who has just made it, and has not locked it yet, waits and makes another, instead of losing it."""
     (tmp_path / f"{PREFIX}new").mkdir()
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     swept = subprocess.run(
-        [sys.executable, "-c", SWEEP, str(tmp_path)], env=environment, capture_output=True, check=True
+        [sys.executable, "-c", SWEEP, str(tmp_path)], env=PATHS, capture_output=True, check=True
     )
     assert swept.stdout == b"held\n"
     assert homes(tmp_path) == []

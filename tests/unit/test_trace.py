@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import tarfile
+from dataclasses import fields, replace
 
 import pytest
 
@@ -15,7 +16,8 @@ from runbake.image.manifest import OCI_MANIFEST
 from runbake.provenance import BaseFacts, provenance_of
 from runbake.published import read_published
 from runbake.registry import ImageRef, Manifest
-from runbake.trace import chain_of_label_file
+from runbake.trace import chain_of_label_file, chain_of_run
+from runbake.tracking import RegisteredVersion, RunFacts, RunRecord, RunRef
 from runbake_serving import contract
 from tests.unit.samples import RUN_ID, a_lock, a_model, a_run
 
@@ -62,6 +64,107 @@ def test_what_any_server_may_answer_is_no_traceback(body: bytes) -> None:
     """Anything but a whole label file is refused with the name of what carried it."""
     with pytest.raises(TraceError, match="the-server"):
         chain_of_label_file(body, ("server", "the-server"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "profile", "told"),
+    [
+        ("local", '{"uri": "wine.csv"}', '{"num_rows": 45}', "45 rows, from wine.csv (local)"),
+        ("code", '{"tags": {"mlflow.source.name": "train.py"}}', "", "from train.py (code)"),
+        (
+            "http",
+            '{"url": "https://me:hunter2@h.x/d"}',
+            "",
+            "from https://[redacted by runbake]@h.x/d (http)",
+        ),
+        ("spark", '{"path": null, "table_name": "wines", "sql": null}', "", "from wines (spark)"),
+        ("code", '{"tags": []}', "[]", "digest 12345678, from code"),
+        ("huge", '{"uri": "' + "x" * 5000, "{", "digest 12345678, from huge"),
+        ("huge", json.dumps({"uri": "x" * 500}), "{", f"from {'x' * 119}… (huge)"),
+    ],
+)
+def test_data_is_told_for_a_person(kind: str, source: str, profile: str, told: str) -> None:
+    """MLflow's JSON becomes a name and a place; what is no JSON, or none that we know, its kind."""
+    data = replace(a_run().datasets[0], source_type=kind, source=source, profile=profile)
+    run = a_run(datasets=(data,))
+    body = provenance_of(run, a_model(), a_lock(), BASE, flavor="sklearn", codec_id="gzip:x").body
+    (line,) = (
+        link.text for link in chain_of_label_file(body, ("container", "abc")).links if link.stop == "data"
+    )
+
+    assert line.startswith("wine (training), digest 12345678")
+    assert line.endswith(told)
+
+
+class OneRun:
+    """A tracking server that knows one run."""
+
+    def __init__(self, **changes: object) -> None:
+        self._record = RunRecord(
+            **{**{field.name: getattr(a_run(), field.name) for field in fields(RunFacts)}, **FRESH, **changes}  # type: ignore[arg-type]
+        )
+
+    def record_of(self, _ref: RunRef) -> RunRecord:
+        """The run's."""
+        return self._record
+
+
+FRESH = {
+    "status": "FINISHED",
+    "promotion": "",
+    "promoted_at_ms": None,
+    "models": (),
+    "versions": (),
+    "stops": (),
+}
+
+
+def told_of(tracking: OneRun, ref: str = RUN_ID) -> list[tuple[str, str]]:
+    """Stops and texts of the chain forward."""
+    chain = chain_of_run(tracking, RunRef.parse(ref))  # type: ignore[arg-type]
+    return [(link.stop, link.text) for link in chain.links]
+
+
+def test_a_run_tells_what_it_is_and_what_came_of_it() -> None:
+    """Run, promotion, training, models and versions, each image once, endpoints; how RUN was asked for."""
+    image = "h.x/wine@sha256:" + "1" * 64
+    stops = (
+        ("runbake.endpoint.wine", "http://127.0.0.1:9000 since 2026-11-23T00:00:00Z"),
+        ("runbake.image", image),
+        ("runbake.image.0123456789ab", image),
+        ("runbake.promoted_at", "2026-11-23T00:00:00.000Z"),
+    )
+    tracking = OneRun(
+        promotion="promote=true",
+        promoted_at_ms=1_767_000_070_000,
+        models=(("model", "m-1"),),
+        versions=(RegisteredVersion(name="fraud", version="7", aliases=("champion",)),),
+        stops=stops,
+    )
+
+    assert told_of(tracking, "models:/fraud@champion") == [
+        ("asked", "models:/fraud@champion"),
+        ("run", f"{RUN_ID} wise-wine, experiment wine, finished 2025-12-29T09:21:00Z"),
+        ("promoted", "promote=true at 2025-12-29T09:21:10Z"),
+        ("params", "C=0.5"),
+        ("metrics", "accuracy=0.98"),
+        ("data", "wine (training), digest 12345678, from wine.csv (local)"),
+        ("commit", "a" * 40),
+        ("model", "model m-1"),
+        ("registered", "models:/fraud/7 @champion"),
+        ("image", image),
+        ("endpoint", "wine http://127.0.0.1:9000 since 2026-11-23T00:00:00Z"),
+    ]
+
+
+def test_a_run_that_nothing_came_of_says_so() -> None:
+    """A running, unpromoted run has a chain too, and what strangers wrote into its tags stays short."""
+    told = dict(told_of(OneRun(status="RUNNING", end_time_ms=0, stops=(("runbake.x", "y" * 5000),))))
+
+    assert told["run"].endswith("experiment wine, running")
+    assert told["promoted"] == "by nobody"
+    assert told["image"] == "none that runbake wrote on the run"
+    assert len(told["x"]) == 500
 
 
 class OneImage:

@@ -2,6 +2,7 @@
 
 from runbake.base.base import Base, BaseLayer, PythonFacts, check_base
 from runbake.base.interpreter import Host, Interpreter, find_interpreter
+from runbake.base.packages import DebianPackage, debian_packages
 from runbake.base.read import read_base, unpacked_root
 from runbake.base.reader import BaseReader, FetchedManifest
 
@@ -9,11 +10,13 @@ __all__ = [
     "Base",
     "BaseLayer",
     "BaseReader",
+    "DebianPackage",
     "FetchedManifest",
     "Host",
     "Interpreter",
     "PythonFacts",
     "check_base",
+    "debian_packages",
     "find_interpreter",
     "read_base",
     "unpacked_root",

@@ -6,8 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from runbake.errors import PythonMismatch
+from runbake.errors import BaseImageError, PythonMismatch
 from runbake.image.blob import Descriptor, Digest
+from runbake_serving.contract import LABEL_PROVENANCE_DIGEST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,15 +75,19 @@ def env_of(config: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     return tuple((name, value) for name, _, value in pairs)
 
 
-def check_base(base: Base, python_minor: str) -> None:
-    """Refuse a base whose Python is not the model's.
+def check_base(base: Base, python_minor: str, *, remedy: str) -> None:
+    """Refuse a base whose Python is not the model's, or that has a model; `remedy` says how to get another.
 
     Raises:
+        BaseImageError: it is an image of runbake's, whose model and wheels would stay below the new ones.
         PythonMismatch: the minor versions differ.
     """
+    labels = (base.config_json.get("config") or {}).get("Labels") or {}
+    if LABEL_PROVENANCE_DIGEST in labels:
+        raise BaseImageError(f"{base.asked} is the image of a model, not a base", hint=remedy)
     if base.facts.python_minor != python_minor:
         raise PythonMismatch(
             f"the base image {base.asked} ({base.platform}) has Python {base.facts.python_version} at "
             f"{base.facts.python_path}; the model was logged with Python {python_minor}",
-            hint=f"choose a base image with Python {python_minor} (--base), or build one: Dockerfile.base",
+            hint=remedy,
         )

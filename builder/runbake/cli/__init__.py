@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import traceback
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 import click
 from rich.console import Console
 
 from runbake import __version__
+from runbake.cli.ami import ami_group
+from runbake.cli.base import base_group
+from runbake.cli.batch import batch_group
 from runbake.cli.containerize import containerize, prove_command, render
 from runbake.cli.context import Settings
 from runbake.cli.deploy import deploy_command, deployments_command, undeploy_command
+from runbake.cli.diff import diff_command
 from runbake.cli.doctor import doctor
+from runbake.cli.ending import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, heed_signals
+from runbake.cli.evaluate import evaluate_command
+from runbake.cli.gocd import gocd
 from runbake.cli.promotion import demote, promote, promoted
 from runbake.cli.running import run_command
 from runbake.cli.settings import config
 from runbake.cli.story import one_line
 from runbake.cli.trace import trace_command
-from runbake.config import FILE_NAME, Option, defaults_of, read_config
+from runbake.cli.verify import verify_command
+from runbake.config import FILE_NAME, Commands, Option, defaults_of, read_config
 from runbake.errors import RunbakeError
 from runbake.tracking import use_mlflow_defaults
 
 EXIT_BUG = 70
-EXIT_INTERRUPTED = 130
-EXIT_TERMINATED = 143
 
 
 @click.group(
@@ -48,13 +52,20 @@ EXIT_TERMINATED = 143
 def cli(context: click.Context, config_file: Path | None) -> None:
     """A promoted MLflow run becomes a pushed, proven, traceable serving image."""
     path = config_file or Path(FILE_NAME)
-    if config_file is None and not path.is_file():
+    # A directory or a link to nowhere under that name is somebody's mistake, and `read_config` says so.
+    if config_file is None and not os.path.lexists(path):
         return
-    options = {
-        name: [option_of(option) for option in command.params if isinstance(option, click.Option)]
-        for name, command in cli.commands.items()
+    context.default_map = defaults_of(read_config(path), options_of(cli), source=str(path))
+
+
+def options_of(group: click.Group) -> Commands:
+    """What the settings file may say of each command of a group."""
+    return {
+        name: options_of(command)
+        if isinstance(command, click.Group)
+        else [option_of(option) for option in command.params if isinstance(option, click.Option)]
+        for name, command in group.commands.items()
     }
-    context.default_map = defaults_of(read_config(path), options, source=str(path))
 
 
 def option_of(option: click.Option) -> Option:
@@ -71,10 +82,17 @@ for _command in (
     prove_command,
     render,
     run_command,
+    batch_group,
+    evaluate_command,
+    ami_group,
     deploy_command,
     undeploy_command,
     deployments_command,
     trace_command,
+    base_group,
+    verify_command,
+    gocd,
+    diff_command,
     doctor,
     config,
 ):
@@ -83,7 +101,7 @@ for _command in (
 
 def main() -> NoReturn:
     """Run the command line and exit with a documented status."""
-    signal.signal(signal.SIGTERM, _terminate)
+    heed_signals()
     use_mlflow_defaults(os.environ)
     console = Console(stderr=True)
     settings = Settings(environment=dict(os.environ), console=console)
@@ -105,14 +123,6 @@ def main() -> NoReturn:
         traceback.print_exc()
         console.print("[red]error:[/] this is a bug in runbake; please report it with the lines above")
         sys.exit(EXIT_BUG)
-
-
-class Terminated(SystemExit):
-    """SIGTERM. It unwinds: containers are removed and temporary files deleted on the way out."""
-
-
-def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise Terminated(EXIT_TERMINATED)
 
 
 def report_error(console: Console, error: RunbakeError) -> None:

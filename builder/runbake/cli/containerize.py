@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
+from runbake.cli.attesting import attesting_options, open_attester
 from runbake.cli.context import (
     cache_limit_option,
     cache_option,
@@ -21,14 +23,30 @@ from runbake.cli.context import (
     settings,
     tracking_option,
 )
+from runbake.cli.in_gocd import from_gocd_options, taken_from_gocd
 from runbake.cli.story import TerminalStory
 from runbake.errors import ConfigError, RunbakeError
 from runbake.registry import ImageRef, check_tag
-from runbake.release import Doors, Release, Request, carry_out, check_outputs, planned, prove_reference
+from runbake.release import (
+    Attester,
+    Doors,
+    Release,
+    Request,
+    carry_out,
+    check_outputs,
+    planned,
+    prove_reference,
+)
+from runbake.release.base_name import BaseName
 from runbake.render import check_directory, write_context
 from runbake.report import failed, finished, forget_report, write_report
 from runbake.tracking import ByExperiment, RunRef
 from runbake_serving import contract
+
+_OTHER_ARCHIVES = frozenset(
+    {".7z", ".bz2", ".gz", ".lz4", ".rar", ".tbz2", ".tgz", ".txz", ".xz", ".zip", ".zst", ".tar"}
+)
+"""Endings of files that would become directories of that name: whoever writes them means an archive."""
 
 DEFAULT_REPORT = "image.json"
 _LATEST_S = 253_402_300_799
@@ -56,7 +74,7 @@ _how = _chain(
         show_envvar=True,
         required=True,
         metavar="IMAGE",
-        help="The base image; see Dockerfile.base.",
+        help="The base image, with {python} for the model's minor version; see `runbake base build`.",
     ),
     click.option(
         "--platform",
@@ -76,6 +94,23 @@ _how = _chain(
         multiple=True,
         type=click.Choice(sorted(contract.ADDITIONS)),
         help="Put more into the image: `arrow` for Parquet and Arrow bodies, and for batches of files.",
+    ),
+    click.option(
+        "--trust-type",
+        "trusted_types",
+        multiple=True,
+        metavar="TYPE",
+        help="A type that a skops file may hold, such as sklearn.tree._tree.Tree; repeat for more.",
+    ),
+    click.option(
+        "--require-safe-format",
+        is_flag=True,
+        help="Refuse a model that runs code of its own when it is loaded, as every pickle does.",
+    ),
+    click.option(
+        "--dataframe-path",
+        is_flag=True,
+        help="Never hand the model an array: for one whose answers then differ, as the proof tells.",
     ),
     click.option(
         "--whole-wheels",
@@ -112,6 +147,7 @@ _how = _chain(
 )
 @click.argument("run", required=False)
 @click.option("--experiment", metavar="NAME", help="In place of RUN: the experiment's latest promoted run.")
+@from_gocd_options
 @_which
 @click.option("--repository", envvar="RUNBAKE_REPOSITORY", metavar="HOST/NAME", help="Where to push.")
 @click.option(
@@ -122,7 +158,7 @@ _how = _chain(
     "--output",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Also write DIR (an OCI layout) or FILE.tar (for `docker load`).",
+    help="Also write FILE.tar (for `docker load`), or with another name an OCI layout, such as DIR.oci.",
 )
 @click.option(
     "--format", "image_format", type=click.Choice(["oci", "docker"]), default="oci", show_default=True
@@ -136,6 +172,7 @@ _how = _chain(
 )
 @click.option("--prove/--no-prove", default=True, help="Replay the run's example in the real container.")
 @click.option("--allow-unproven", is_flag=True, help="Tag platforms that no engine here can run.")
+@attesting_options
 @click.option("--dry-run", is_flag=True, help="Print the plan as JSON and write nothing.")
 @click.option(
     "--report",
@@ -155,14 +192,20 @@ def containerize(**options: Any) -> None:
     if report is not None:
         forget_report(report)
     try:
-        release = _containerized(options)
+        release = _containerized(taken_from_gocd(options))
     except BaseException as error:
         if report is not None:
-            _report_failure(report, options["run"] or f"--experiment {options['experiment']}", error)
+            _report_failure(report, _asked(options), error)
         raise
     if report is not None and release is not None:
         write_report(report, finished(release))
         click.echo(release.reference)
+
+
+def _asked(options: dict[str, Any]) -> str:
+    if options["from_gocd"]:
+        return "--from-gocd"
+    return options["run"] or f"--experiment {options['experiment']}"
 
 
 def _containerized(options: dict[str, Any]) -> Release | None:
@@ -170,6 +213,8 @@ def _containerized(options: dict[str, Any]) -> Release | None:
     request = _request(options)
     check_outputs(request)
     doors = _doors(options)
+    if request.repository is not None and not options["dry_run"]:
+        doors = replace(doors, attester=_attester(options))
     with planned(request, doors) as plan:
         if options["dry_run"]:
             click.echo(plan.to_json())
@@ -184,6 +229,12 @@ def _doors(options: dict[str, Any]) -> Doors:
         cache_limit_gb=options["cache_limit"],
         local_artifacts=options["local_artifacts"],
         promote_tag=options["promote_tag"],
+    )
+
+
+def _attester(options: dict[str, Any]) -> Attester:
+    return open_attester(
+        options["sign_key"], options["builder_id"], options["invocation"], settings().environment
     )
 
 
@@ -205,7 +256,7 @@ def _request(options: dict[str, Any]) -> Request:
     return Request(
         run=_run_of(options),
         model_name=options["model_name"],
-        base=ImageRef.parse(options["base"]),
+        base=BaseName.parse(options["base"]),
         platforms=_platforms(options["platform"]),
         repository=repository,
         tags=tuple(check_tag(tag) for tag in dict.fromkeys(options.get("tag", ()))),
@@ -216,6 +267,9 @@ def _request(options: dict[str, Any]) -> Request:
         bytecode=options["bytecode"],
         whole_wheels=options["whole_wheels"],
         additions=tuple(sorted(set(options["additions"]))),
+        trusted_types=_types(options["trusted_types"]),
+        require_safe_format=options["require_safe_format"],
+        dataframe_path=options["dataframe_path"],
         prove=options.get("prove", False),
         allow_unpromoted=options["unpromoted"],
         allow_unproven=options.get("allow_unproven", False),
@@ -223,13 +277,14 @@ def _request(options: dict[str, Any]) -> Request:
         relock=options["relock"],
         lock_date=_checked_date(options["lock_date"]),
         created=_created(options["source_date_epoch"]),
+        invocation=options.get("invocation"),
     )
 
 
 def _run_of(options: dict[str, Any]) -> RunRef | ByExperiment:
     run, experiment = options["run"], options.get("experiment")
     if bool(run) == bool(experiment):
-        raise click.UsageError("name one thing to build: RUN or --experiment NAME")
+        raise click.UsageError("name one thing to build: RUN or --experiment NAME, or --from-gocd")
     return RunRef.parse(run) if run else ByExperiment(name=str(experiment))
 
 
@@ -241,9 +296,22 @@ def _platforms(text: str) -> tuple[str, ...]:
     return platforms
 
 
+def _types(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        # They are joined by commas on their way into the image.
+        if not all(part.isidentifier() for part in name.split(".")) or "." not in name:
+            raise click.UsageError(f"--trust-type wants a type such as package.module.Class, not {name!r}")
+    return tuple(sorted(set(names)))
+
+
 def _outputs(paths: tuple[Path, ...]) -> tuple[Path | None, Path | None]:
     archives = [path for path in paths if path.suffix == ".tar"]
     layouts = [path for path in paths if path.suffix != ".tar"]
+    for path in layouts:
+        if path.suffix.lower() in _OTHER_ARCHIVES and not path.is_dir():
+            raise click.UsageError(
+                f"--output writes FILE.tar, or a directory such as DIR.oci; {path.name} is neither"
+            )
     if len(archives) > 1 or len(layouts) > 1:
         raise click.UsageError("--output takes one directory and one .tar file at most")
     return (layouts[0] if layouts else None, archives[0] if archives else None)

@@ -16,7 +16,7 @@ from runbake.base import Host
 from runbake.cli.story import TerminalStory
 from runbake.environment import find_uv
 from runbake.errors import ConfigError
-from runbake.registry import CredentialSource, Registry
+from runbake.registry import ATTEMPTS, CredentialSource, Registry
 from runbake.release import Doors, Prover
 from runbake.runtime import Engine
 from runbake.store import LIMIT_BYTES, Store
@@ -147,17 +147,33 @@ def credential_source() -> CredentialSource:
     return CredentialSource(Path(directory) / "config.json")
 
 
-def open_registries() -> Callable[[str], Registry]:
-    """One client for each host, made when it is first asked for."""
+def open_registries(*, attempts: int = ATTEMPTS) -> Callable[[str], Registry]:
+    """One client for each host, made when it is first asked for; a request has so many `attempts`."""
     credentials, insecure = credential_source(), click.get_current_context().meta.get(_INSECURE, ())
     return cache(
-        lambda host: Registry(host, credentials=credentials, insecure=True if host in insecure else None)
+        lambda host: Registry(
+            host, credentials=credentials, insecure=True if host in insecure else None, attempts=attempts
+        )
     )
 
 
-def open_engine() -> Engine:
-    """The container engine that the environment names."""
+def reach_engine() -> Engine:
+    """The container engine that the environment names, for looking only."""
     return Engine.connect(settings().environment)
+
+
+def open_engine() -> Engine:
+    """The container engine that the environment names, without what killed commands with this cache left."""
+    engine = reach_engine()
+    with Store(_cache_of_command()).left_marks() as left:
+        engine.sweep(left)
+    return engine
+
+
+def _cache_of_command() -> Path:
+    """The cache of the running command; of one without `--cache` the environment's, or the user's."""
+    chosen = click.get_current_context().params.get("cache") or settings().environment.get("RUNBAKE_CACHE")
+    return Path(chosen) if chosen else user_cache_path("runbake")
 
 
 def engine_auth(host: str) -> Mapping[str, str] | None:

@@ -21,11 +21,14 @@ from runbake.cli.context import (
     open_engine,
     open_registries,
     open_tracking,
+    reach_engine,
     settings,
     tracking_option,
 )
+from runbake.cli.image_ref import image_ref
 from runbake.cli.story import TerminalStory, one_line
 from runbake.deploy import (
+    LABEL_ADDRESS,
     LABEL_NAME,
     Deployed,
     Hands,
@@ -48,10 +51,13 @@ from runbake.deploy import (
     services_of,
     undeploy,
     url_of,
+    workload_of,
 )
 from runbake.errors import ConfigError, RunbakeError
+from runbake.gocd import invocation_of
 from runbake.published import Published, read_published
 from runbake.registry import ImageRef
+from runbake.report import reported
 from runbake.runtime import Standing
 
 _MANIFESTS: dict[str, Callable[[Workload], str]] = {
@@ -59,7 +65,7 @@ _MANIFESTS: dict[str, Callable[[Workload], str]] = {
     "kubernetes": kubernetes_of,
     "ecs": ecs_of,
 }
-_REPORT_BYTES = 64 << 20
+_SCHEMA = "https://runbake.dev/schema/deployment/v1"
 
 
 @click.command(
@@ -107,6 +113,12 @@ _REPORT_BYTES = 64 << 20
     help="Deploy nothing: print the manifest for another engine.",
 )
 @click.option("--endpoint", default="", metavar="URL", help="What the run is told of where it is in service.")
+@click.option("--from-gocd", is_flag=True, help="Tell the GoCD job that runs this in the --report.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write what was deployed as a JSON document for the next stage; on failure too.",
+)
 @insecure_registry_option
 @tracking_option
 def deploy_command(image: str | None, **options: Any) -> None:
@@ -123,12 +135,28 @@ def deploy_command(image: str | None, **options: Any) -> None:
             raise click.UsageError("--print wants IMAGE")
         click.echo(_manifest(image, name, options), nl=False)
         return
+    report: Path | None = options["report"]
+    job = invocation_of(settings().environment).to_json() if options["from_gocd"] else None
+    with reported(report, asked=f"{image or '--rollback'} --name {name}", schema=_SCHEMA, gocd=job) as told:
+        told.update(_in_service(image, name, options))
+    click.echo(told["url"])
+
+
+def _in_service(image: str | None, name: str, options: Mapping[str, Any]) -> dict[str, object]:
+    """Put it into service, and tell the run; what the report says of it."""
     hands = _hands()
     done = _rolled_back(name, hands, options) if image is None else _deployed(image, name, hands, options)
     url = options["endpoint"] or _url(done.published)
     tags = endpoint_tags(name, url, at=done.at, run_id=done.subject.run_id, replaced=done.replaced)
     _record(tags, options["tracking_uri"])
-    click.echo(url)
+    return {
+        "name": name,
+        "url": url,
+        "reference": done.subject.reference,
+        "digest": done.subject.digest,
+        "run": done.subject.run_id,
+        "at": done.at,
+    }
 
 
 @click.command("undeploy", epilog="Example: runbake undeploy fraud")
@@ -138,9 +166,8 @@ def deploy_command(image: str | None, **options: Any) -> None:
 def undeploy_command(name: str, endpoint: str, tracking_uri: str | None) -> None:
     """Take the service NAME out: it answers what it has, then everything made for it is removed."""
     hands, name = _hands(), checked_name(name)
-    address = next((str(one.address) for one in _services(hands.standing) if one.name == name), "")
     before = undeploy(name, hands)
-    if address and before:
+    if address := before.get(LABEL_ADDRESS, ""):
         url = endpoint or _url(address)
         _record(endpoint_tags(name, url, at=_now(), run_id="", replaced=before), tracking_uri)
 
@@ -149,7 +176,7 @@ def undeploy_command(name: str, endpoint: str, tracking_uri: str | None) -> None
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def deployments_command(as_json: bool) -> None:
     """List what is in service on the container engine."""
-    rows = [row_of(service) for service in _services(Standing(open_engine(), LABEL_NAME))]
+    rows = [row_of(service) for service in _services(Standing(reach_engine(), LABEL_NAME))]
     if as_json:
         click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
         return
@@ -186,7 +213,7 @@ def _now() -> str:
 
 def _deployed(image: str, name: str, hands: Hands, options: Mapping[str, Any]) -> Deployed:
     environment, _ = _environment(options)
-    ref, limits = _reference(image), _limits(options)
+    ref, limits = image_ref(image), _limits(options)
     address = checked_address(options["bind"]) if options["bind"] else None
     with hands.story.step("pull") as step:
         published = read_published(ref, open_registries()(ref.host), platform=hands.engine.platform)
@@ -215,16 +242,16 @@ def _rolled_back(name: str, hands: Hands, options: Mapping[str, Any]) -> Deploye
 
 
 def _manifest(image: str, name: str, options: Mapping[str, Any]) -> str:
-    environment, secret = _environment(options)
-    ref = _reference(image)
+    environment, hidden = _environment(options)
+    ref = image_ref(image)
     published = read_published(ref, open_registries()(ref.host))
-    workload = Workload(
+    workload = workload_of(
         name=name,
         subject=_subject(ref, published),
         address=checked_address(options["bind"]) if options["bind"] else "127.0.0.1",
         port=options["port"] or 8080,
-        environment={key: value for key, value in environment.items() if key not in secret},
-        secrets=tuple(sorted(secret)),
+        environment=environment,
+        hidden=hidden,
         limits=_limits(options),
     )
     return _MANIFESTS[str(options["manifest"])](workload)
@@ -248,25 +275,6 @@ def _subject(ref: ImageRef, published: Published) -> Subject:
     return Subject(
         reference=f"{ref.repository}@{published.root}", digest=str(published.root), labels=published.labels
     )
-
-
-def _reference(image: str) -> ImageRef:
-    """The image that is meant: a reference, or what an image.json names."""
-    path = Path(image)
-    if not image.endswith(".json") or not path.is_file():
-        return ImageRef.parse(image)
-    try:
-        with path.open("rb") as file:
-            report = json.loads(file.read(_REPORT_BYTES))
-        status, reference = report["status"], str(report.get("reference", ""))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ConfigError(f"{image} is not an image.json of `containerize`") from error
-    if status != "done" or "@" not in reference or "/" not in reference:
-        raise ConfigError(
-            f"{image} names no image in a registry: its status is {one_line(str(status))[:40]!r}",
-            hint="deploy what `containerize --repository` pushed",
-        )
-    return ImageRef.parse(reference)
 
 
 def _url(published: str) -> str:

@@ -14,9 +14,9 @@ from runbake import __version__
 from runbake.cli.context import (
     cache_option,
     credential_source,
-    open_engine,
     open_registries,
     open_tracking,
+    reach_engine,
     settings,
     tracking_option,
 )
@@ -67,7 +67,7 @@ def doctor(registry: str | None, cache: Path, tracking_uri: str | None) -> None:
 def _findings(registry: str | None, cache: Path, tracking_uri: str | None) -> Iterator[Finding]:
     yield Finding(name="runbake", fine=True, text=__version__)
     yield _asked("uv", lambda: find_uv(settings().environment).run("--version").stdout.decode().strip())
-    yield _asked("engine", lambda: open_engine().description)
+    yield _asked("engine", lambda: reach_engine().description)
     yield _asked("mlflow", lambda: open_tracking(tracking_uri).describe())
     if registry:
         ref = ImageRef.parse(registry)
@@ -83,7 +83,7 @@ def _asked(name: str, ask: Callable[[], str]) -> Finding:
 
 
 def _registry(ref: ImageRef) -> str:
-    tags = open_registries()(ref.host).list_tags(ref.name)
+    tags = open_registries(attempts=1)(ref.host).list_tags(ref.name)
     known = "with" if credential_source().credentials_for(ref.host) else "without"
     return f"{ref.repository} answers {known} credentials, {len(tags)} tags"
 

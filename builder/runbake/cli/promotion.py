@@ -10,7 +10,9 @@ import click
 from runbake.cli.context import open_tracking, promote_tag_option, settings, tracking_option
 from runbake.cli.story import one_line
 from runbake.provenance import rfc3339
-from runbake.tracking import RunRef
+from runbake.tracking import Change, RunRef
+
+_NOT_SET = "(not set)"
 
 
 @click.command(epilog="Example: runbake promote runs:/0123456789abcdef0123456789abcdef/model")
@@ -22,8 +24,9 @@ def promote(run: str, tracking_uri: str | None, promote_tag: str) -> None:
 
     RUN is a run id, runs:/ID[/NAME], models:/m-ID, models:/NAME/VERSION or models:/NAME@ALIAS.
     """
-    now_ms = int(datetime.now(UTC).timestamp() * 1000)
-    run_id = open_tracking(tracking_uri, promote_tag=promote_tag).promote(RunRef.parse(run), now_ms=now_ms)
+    ref, now_ms = RunRef.parse(run), int(datetime.now(UTC).timestamp() * 1000)
+    run_id, changes = open_tracking(tracking_uri, promote_tag=promote_tag).promote(ref, now_ms=now_ms)
+    _tell(changes)
     click.echo(run_id)
 
 
@@ -33,7 +36,17 @@ def promote(run: str, tracking_uri: str | None, promote_tag: str) -> None:
 @promote_tag_option
 def demote(run: str, tracking_uri: str | None, promote_tag: str) -> None:
     """Take the promotion of RUN back; images made from it stay."""
-    click.echo(open_tracking(tracking_uri, promote_tag=promote_tag).demote(RunRef.parse(run)))
+    run_id, changes = open_tracking(tracking_uri, promote_tag=promote_tag).demote(RunRef.parse(run))
+    _tell(changes)
+    click.echo(run_id)
+
+
+def _tell(changes: tuple[Change, ...]) -> None:
+    """Say on stderr what each tag was and is; stdout has the run's id alone."""
+    for change in changes:
+        was, now = (_NOT_SET if value is None else value for value in (change.before, change.after))
+        text = f"{change.tag}: {was} -> {now}" if was != now else f"{change.tag}: {now}, as before"
+        click.echo(f"  {one_line(text)}", err=True)
 
 
 @click.command(epilog="Example: runbake promoted --experiment fraud --json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -35,15 +36,25 @@ def config(context: click.Context, as_json: bool) -> None:
 def _rows(context: click.Context) -> Iterator[tuple[str, str, str, str]]:
     group = context.parent.command if context.parent else context.command
     assert isinstance(group, click.Group)  # noqa: S101 -- `config` is registered on the group
-    defaults: Mapping[str, Mapping[str, object]] = (context.parent and context.parent.default_map) or {}
+    yield from _rows_of(group, (context.parent and context.parent.default_map) or {})
+
+
+def _rows_of(
+    group: click.Group, defaults: Mapping[str, Any], *path: str
+) -> Iterator[tuple[str, str, str, str]]:
     for name, command in group.commands.items():
-        probe = click.Context(command, info_name=name, default_map=dict(defaults.get(name, {})))
+        given = defaults.get(name, {})
+        if isinstance(command, click.Group):
+            yield from _rows_of(command, given, *path, name)
+            continue
+        probe = click.Context(command, info_name=name, default_map=dict(given))
         for option in command.params:
             if isinstance(option, click.Option):
                 value, source = option.consume_value(probe, {})
                 flag = max(option.opts, key=len)
                 origin = _ORIGINS.get(source, "flag") if _is_set(value) else "unset"
-                yield name, flag, redacted(str(value)) if _is_set(value) else "", origin
+                shown = redacted(str(value)) if _is_set(value) else ""
+                yield " ".join((*path, name)), flag, shown, origin
 
 
 def _is_set(value: object) -> bool:

@@ -10,12 +10,14 @@ from runbake.deploy.order import (
     memory_of,
 )
 from runbake.deploy.record import endpoint_tags, row_of, url_of
-from runbake.deploy.service import LABEL_NAME, Service, services_of
+from runbake.deploy.service import LABEL_ADDRESS, LABEL_NAME, LABEL_REFERENCE, Service, services_of
 from runbake.deploy.takeover import Deployed, Hands, Order, deploy, roll_back, undeploy
-from runbake.deploy.workload import Workload, compose_of, ecs_of, kubernetes_of
+from runbake.deploy.workload import Workload, compose_of, ecs_of, kubernetes_of, workload_of
 
 __all__ = [
+    "LABEL_ADDRESS",
     "LABEL_NAME",
+    "LABEL_REFERENCE",
     "Deployed",
     "Door",
     "Hands",
@@ -38,4 +40,5 @@ __all__ = [
     "services_of",
     "undeploy",
     "url_of",
+    "workload_of",
 ]

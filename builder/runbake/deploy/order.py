@@ -24,6 +24,8 @@ MANAGED = (
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _OF_OURS = re.compile(r".*-(door|lock|next-[0-9a-f]+|old-[0-9a-f]+|door-[0-9a-f]+)")
+_PORT = re.compile(r"0|[1-9][0-9]{0,4}")
+_HIGHEST_PORT = 65535
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _MEMORY = re.compile(r"([0-9]+)([bkmg]?)")
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
@@ -44,7 +46,9 @@ class Door:
     def parse(cls, text: str) -> Door | None:
         """The door at `HOST:PORT`; None where the text is something else."""
         address, _, port = text.rpartition(":")
-        return cls(address=address.strip("[]"), port=int(port)) if address and port.isdecimal() else None
+        if not address or not _PORT.fullmatch(port) or int(port) > _HIGHEST_PORT:
+            return None
+        return cls(address=address.strip("[]"), port=int(port))
 
     def __str__(self) -> str:
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"

@@ -17,11 +17,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from runbake.deploy.order import MANAGED, Door, Limits, Subject, grace_of
-from runbake.runtime import ContainerFacts, ContainerSpec, door_command
+from runbake.runtime import DEPLOYED, ContainerFacts, ContainerSpec, door_command
 from runbake_serving import contract
 
 LABEL = f"{contract.LABEL_NAMESPACE}deploy."
-LABEL_NAME = f"{LABEL}name"
+LABEL_NAME = DEPLOYED
 LABEL_ROLE = f"{LABEL}role"
 LABEL_REFERENCE = f"{LABEL}image"
 LABEL_DIGEST = f"{LABEL}digest"

@@ -8,7 +8,7 @@ Until the new one has the name, any failure removes it and nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,8 +32,6 @@ from runbake.errors import ConfigError, EngineError, NotReady
 from runbake.runtime import ContainerFacts, Engine, Standing
 from runbake_serving import contract
 
-OVERRAN = 71
-"""Exit status of a server that cut requests off at the end of its grace time."""
 _TAIL = 30
 
 
@@ -118,12 +116,7 @@ def roll_back(name: str, hands: Hands, *, timeout_s: float) -> Deployed:
         ConfigError: there is none.
         NotReady, DeployUnderWay, EngineError: as `deploy`.
     """
-    found = service_of(name, hands.standing.all(name))
-    if found.current is None:
-        raise ConfigError(f"nothing is deployed as {name!r}", hint="`runbake deployments` lists what is")
-    if found.previous is None:
-        raise ConfigError(f"{name} has no deployment before this one", hint="deploy the image that you want")
-    return deploy(_order_of(found.previous, hands.engine, name, timeout_s), hands)
+    return _Takeover(hands, name, _an_image_of(name, hands)).roll_back(timeout_s)
 
 
 def _order_of(previous: ContainerFacts, engine: Engine, name: str, timeout_s: float) -> Order:
@@ -147,42 +140,66 @@ def undeploy(name: str, hands: Hands) -> Mapping[str, str]:
     """Drain and remove the service and everything that was made for it; the labels of what served.
 
     Raises:
-        ConfigError: nothing is deployed under this name.
+        ConfigError: nothing is deployed under this name; what a killed first deploy left is removed.
         DeployUnderWay, EngineError: as `deploy`.
     """
+    return _Takeover(hands, name, _an_image_of(name, hands)).undeploy()
+
+
+def _an_image_of(name: str, hands: Hands) -> str:
+    """The image of any container of the name: the lock is made of it. All else is read when the lock is held.
+
+    A first deploy that was killed may have left no more than a door.
+    """
     found = service_of(name, hands.standing.all(name))
-    every = [one for one in (found.current, found.previous, *found.half_done) if one is not None]
+    every = [
+        one for one in (found.current, found.previous, *found.half_done, *found.doors) if one is not None
+    ]
     if not every:
-        raise ConfigError(f"nothing is deployed as {name!r}", hint="`runbake deployments` lists what is")
-    return _Takeover(hands, name, every[0].image).undeploy()
+        raise _nothing_deployed(name)
+    return every[0].image
+
+
+def _nothing_deployed(name: str) -> ConfigError:
+    return ConfigError(f"nothing is deployed as {name!r}", hint="`runbake deployments` lists what is")
 
 
 class _Takeover:
-    """The effects on the containers of one name."""
+    """The effects on the containers of one name; `image` is what the lock is made of."""
 
     def __init__(self, hands: Hands, name: str, image: str) -> None:
         self._hands, self._name, self._image = hands, name, image
         self._standing, self._story = hands.standing, hands.story
-        entrypoint = hands.engine.entrypoint(image)
-        if not entrypoint:
-            raise EngineError(f"the image of {name} has no entrypoint: it was not made by runbake")
-        self._python = entrypoint[0]
 
     def deploy(self, order: Order) -> Deployed:
         with self._locked():
+            return self._carried_out(order, self._settled())
+
+    def roll_back(self, timeout_s: float) -> Deployed:
+        with self._locked():
             service = self._settled()
-            with self._story.step("door") as step:
-                door, is_new = self._door(service, order)
-                step.say(door.published)
-            try:
-                fresh = self._ready(order, service, door)
-            except BaseException:
-                if is_new:
-                    self._standing.remove(door.id)
-                raise
+            if service.current is None:
+                raise _nothing_deployed(self._name)
+            if service.previous is None:
+                raise ConfigError(
+                    f"{self._name} has no deployment before this one", hint="deploy the image that you want"
+                )
+            order = _order_of(service.previous, self._hands.engine, self._name, timeout_s)
+            return self._carried_out(order, service)
+
+    def _carried_out(self, order: Order, service: Service) -> Deployed:
+        with self._story.step("door") as step:
+            door, is_new = self._door(service, order)
+            step.say(door.published)
+        try:
+            fresh = self._ready(order, service, door)
             self._give_name(fresh, service.current)
-            self._retire(service)
-            self._clear(keep=door.id)
+        except BaseException:
+            if is_new:
+                self._standing.remove(door.id)
+            raise
+        self._retire(service)
+        self._clear(keep=door.id)
         return Deployed(
             name=self._name,
             subject=order.subject,
@@ -202,11 +219,19 @@ class _Takeover:
                 self._standing.remove(service.previous.id)
             for door in service.doors:
                 self._standing.remove(door.id)
+            if service.current is None and service.previous is None:
+                raise _nothing_deployed(self._name)
         return service.current.labels if service.current else {}
 
     def _locked(self) -> AbstractContextManager[None]:
         labels = labels_of(self._name, LOCK)
-        return self._standing.locked(f"{self._name}-lock", self._image, self._python, labels)
+        return self._standing.locked(f"{self._name}-lock", self._image, self._python_of(self._image), labels)
+
+    def _python_of(self, image: str) -> str:
+        entrypoint = self._hands.engine.entrypoint(image)
+        if not entrypoint:
+            raise EngineError(f"the image of {self._name} has no entrypoint: it was not made by runbake")
+        return entrypoint[0]
 
     def _settled(self) -> Service:
         """The service, after what a killed deploy left half done was finished or undone."""
@@ -245,7 +270,12 @@ class _Takeover:
     def _open(self, wanted: Door, *, token: str) -> ContainerFacts:
         def spec(migrate: bool) -> str:
             made = door_spec(
-                self._name, wanted, image=self._image, python=self._python, token=token, migrate=migrate
+                self._name,
+                wanted,
+                image=self._image,
+                python=self._python_of(self._image),
+                token=token,
+                migrate=migrate,
             )
             return self._standing.start(made)
 
@@ -274,14 +304,13 @@ class _Takeover:
             step.say(f"{spec.name} {made[:12]}")
         try:
             with self._story.step("ready") as step:
-                if not self._standing.is_ready(made, self._python, PROBE, within_s=order.timeout_s):
+                python = self._python_of(order.image)
+                if not self._standing.is_ready(made, python, PROBE, within_s=order.timeout_s):
                     raise self._not_ready(order, made, service)
                 step.say(f"{order.subject.digest[:19]}… answers /ping")
             return self._standing.facts(made)
         except BaseException:
-            # It may have been ready in the moment in which we gave up on it: drain, do not kill.
-            self._standing.stop(made, within_s=spec.stop_s)
-            self._standing.remove(made)
+            self._withdraw(made, spec.stop_s)
             raise
 
     def _not_ready(self, order: Order, made: str, service: Service) -> NotReady:
@@ -296,10 +325,20 @@ class _Takeover:
         )
 
     def _give_name(self, fresh: ContainerFacts, old: ContainerFacts | None) -> None:
-        self._standing.restart_always(fresh.id)
-        if old is not None:
-            self._standing.rename(old.id, f"{self._name}-old-{self._hands.token()}")
-        self._standing.rename(fresh.id, self._name)
+        """Both renames or none: where one fails, the old one has its name and the new one is removed."""
+        with ExitStack() as undone:
+            undone.callback(self._withdraw, fresh.id, _stop_s(fresh))
+            self._standing.restart_always(fresh.id)
+            if old is not None:
+                self._standing.rename(old.id, f"{self._name}-old-{self._hands.token()}")
+                undone.callback(self._standing.rename, old.id, self._name)
+            self._standing.rename(fresh.id, self._name)
+            undone.pop_all()
+
+    def _withdraw(self, container_id: str, stop_s: int) -> None:
+        # It may have been ready when we gave up on it, and have callers: drain, do not kill.
+        self._standing.stop(container_id, within_s=stop_s)
+        self._standing.remove(container_id)
 
     def _retire(self, service: Service) -> None:
         if service.current is not None:
@@ -309,9 +348,8 @@ class _Takeover:
     def _drained(self, old: ContainerFacts) -> str:
         if not old.running:
             return f"{old.name} did not run"
-        environment = dict(entry.partition("=")[::2] for entry in old.environment)
-        code = self._standing.stop(old.id, within_s=stop_s(environment))
-        if code == OVERRAN:
+        code = self._standing.stop(old.id, within_s=_stop_s(old))
+        if code == contract.OVERRAN:
             self._story.warn(
                 f"{old.name} cut requests off when its grace time was over: raise RUNBAKE_GRACE_S"
             )
@@ -328,3 +366,7 @@ class _Takeover:
         for door in found.doors:
             if door.id != keep:
                 self._standing.remove(door.id)
+
+
+def _stop_s(server: ContainerFacts) -> int:
+    return stop_s(dict(entry.partition("=")[::2] for entry in server.environment))

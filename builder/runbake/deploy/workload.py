@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,10 @@ _HEALTH = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """What a manifest describes. `secrets` are names of variables whose values the manifest must not show."""
+    """What a manifest describes. `secrets` are names of variables whose values the manifest must not show.
+
+    A server is killed `stop_s` seconds after the word to end.
+    """
 
     name: str
     subject: Subject
@@ -51,7 +54,13 @@ class Workload:
     port: int
     environment: Mapping[str, str]
     secrets: tuple[str, ...]
+    stop_s: int
     limits: Limits
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What the manifest shows: the variables given, and the image's digest for the answers' headers."""
+        return {**self.environment, contract.ENV_IMAGE_DIGEST: self.subject.digest}
 
     @property
     def python(self) -> str:
@@ -60,9 +69,33 @@ class Workload:
         return f"python{found[0] if found else 3}"
 
 
+def workload_of(
+    *,
+    name: str,
+    subject: Subject,
+    address: str,
+    port: int,
+    environment: Mapping[str, str],
+    hidden: Collection[str],
+    limits: Limits,
+) -> Workload:
+    """The service with this whole environment, of which the variables in `hidden` are named only."""
+    return Workload(
+        name=name,
+        subject=subject,
+        address=address,
+        port=port,
+        environment={key: value for key, value in environment.items() if key not in hidden},
+        secrets=tuple(sorted(hidden)),
+        # A grace time that is hidden counts too: an engine that does not know it kills who still answers.
+        stop_s=stop_s(environment),
+        limits=limits,
+    )
+
+
 def compose_of(workload: Workload) -> str:
     """A Compose file. Source: compose-spec, 05-services.md; `$` is doubled, as Compose fills in variables."""
-    variables: dict[str, str | None] = {key: _dollars(value) for key, value in workload.environment.items()}
+    variables: dict[str, str | None] = {key: _dollars(value) for key, value in workload.variables.items()}
     service: dict[str, object] = {
         "image": workload.subject.reference,
         "ports": [
@@ -83,7 +116,7 @@ def compose_of(workload: Workload) -> str:
         **({"mem_limit": workload.limits.memory_bytes} if workload.limits.memory_bytes else {}),
         **({"cpus": workload.limits.cpus} if workload.limits.cpus else {}),
         "restart": "unless-stopped",
-        "stop_grace_period": f"{stop_s(workload.environment)}s",
+        "stop_grace_period": f"{workload.stop_s}s",
         "healthcheck": {
             "test": ["CMD", workload.python, "-c", _HEALTH],
             "interval": "10s",
@@ -93,7 +126,7 @@ def compose_of(workload: Workload) -> str:
         },
         "labels": {key: _dollars(value) for key, value in _provenance(workload).items()},
     }
-    return _yaml({"services": {workload.name: {key: value for key, value in service.items() if value != {}}}})
+    return _yaml({"services": {workload.name: service}})
 
 
 def kubernetes_of(workload: Workload) -> str:
@@ -138,7 +171,7 @@ def kubernetes_of(workload: Workload) -> str:
 def _pod(workload: Workload) -> dict[str, Any]:
     ping: dict[str, object] = {"httpGet": {"path": "/ping", "port": "http"}}
     secret = f"{workload.name}-env"
-    variables = [{"name": key, "value": _escaped(value)} for key, value in workload.environment.items()]
+    variables = [{"name": key, "value": _escaped(value)} for key, value in workload.variables.items()]
     hidden = [
         {"name": key, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}} for key in workload.secrets
     ]
@@ -146,7 +179,7 @@ def _pod(workload: Workload) -> dict[str, Any]:
         "name": workload.name,
         "image": workload.subject.reference,
         "ports": [{"name": "http", "containerPort": contract.PORT, "protocol": "TCP"}],
-        **({"env": [*variables, *hidden]} if variables or hidden else {}),
+        "env": [*variables, *hidden],
         "resources": _resources(workload.limits),
         "startupProbe": {**ping, "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": _START_S},
         "readinessProbe": {**ping, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 2},
@@ -165,7 +198,7 @@ def _pod(workload: Workload) -> dict[str, Any]:
     return {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": stop_s(workload.environment) + 5,
+        "terminationGracePeriodSeconds": workload.stop_s + 5,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": _USER,
@@ -193,7 +226,8 @@ def _cpu(cpus: float) -> str:
 def ecs_of(workload: Workload) -> str:
     """A task definition for `aws ecs register-task-definition --cli-input-json`, as JSON.
 
-    Values of secrets are read from the Systems Manager parameters NAME/VARIABLE.
+    Values of secrets are read from the Systems Manager parameters /NAME/VARIABLE: a parameter's name that
+    holds a slash begins with one.
     """
     cpu, memory = _task_size(workload.limits)
     container: dict[str, object] = {
@@ -201,8 +235,8 @@ def ecs_of(workload: Workload) -> str:
         "image": workload.subject.reference,
         "essential": True,
         "portMappings": [{"containerPort": contract.PORT, "protocol": "tcp", "name": "http"}],
-        "environment": [{"name": key, "value": value} for key, value in workload.environment.items()],
-        "secrets": [{"name": key, "valueFrom": f"{workload.name}/{key}"} for key in workload.secrets],
+        "environment": [{"name": key, "value": value} for key, value in workload.variables.items()],
+        "secrets": [{"name": key, "valueFrom": f"/{workload.name}/{key}"} for key in workload.secrets],
         "user": f"{_USER}:{_USER}",
         "readonlyRootFilesystem": True,
         "linuxParameters": {
@@ -210,7 +244,7 @@ def ecs_of(workload: Workload) -> str:
             "tmpfs": [{"containerPath": _TMP, "size": 64, "mountOptions": ["rw", "nosuid", "nodev"]}],
         },
         # ECS kills after 120 s at most.
-        "stopTimeout": min(120, stop_s(workload.environment)),
+        "stopTimeout": min(120, workload.stop_s),
         "healthCheck": {
             "command": ["CMD", workload.python, "-c", _HEALTH],
             "interval": 10,

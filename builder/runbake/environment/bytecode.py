@@ -13,12 +13,12 @@ import json
 import os
 import subprocess
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from runbake.base.interpreter import Interpreter
+from runbake.crew import Crew, child_done
 from runbake.errors import BytecodeUnavailable, DiskFull
 from runbake.image.entry import FileEntry
 
@@ -85,12 +85,11 @@ def compile_bytecode(
     jobs = _jobs_of(kept, directory)
     size = max(_FILES_PER_SHARD, -(-len(jobs) // max(processes, 1)))
     shards = [jobs[start : start + size] for start in range(0, len(jobs), size)]
-    with ThreadPoolExecutor(max_workers=max(processes, 1)) as pool:
-        compiled = [
-            entry
-            for part in pool.map(lambda s: _compile(s, interpreter, directory), shards)
-            for entry in part
-        ]
+    with Crew() as crew:
+        parts = crew.each(
+            lambda shard: _compile(shard, interpreter, directory), shards, threads=max(processes, 1)
+        )
+    compiled = [entry for part in parts for entry in part]
     return tuple(sorted((*kept, *compiled), key=lambda entry: entry.path))
 
 
@@ -140,14 +139,13 @@ def _ask(interpreter: Interpreter, asked: bytes, directory: Path) -> dict[str, A
     # of sets, which -I would forbid.
     command = [*interpreter.command, *_OPTIONS, "-c", _WORKER]
     try:
-        done = subprocess.run(
+        done = child_done(
             command,
-            input=asked,
-            capture_output=True,
-            check=True,
-            cwd=directory,
-            env={**dict(interpreter.environment), "PYTHONHASHSEED": "0"},
+            stdin=asked,
+            environment={**dict(interpreter.environment), "PYTHONHASHSEED": "0"},
+            directory=directory,
         )
+        done.check_returncode()
         answer: dict[str, Any] = json.loads(done.stdout)
     except (OSError, subprocess.CalledProcessError, ValueError) as error:
         said = (getattr(error, "stderr", None) or b"").decode("utf-8", "replace")[-_SHOWN_CHARACTERS:]

@@ -32,7 +32,8 @@ class LockRequest:
     """What a lock is made for.
 
     `model_requirements` are the model's, already changed by its flavor; `model_constraints` the lines of its
-    constraints.txt. Times are RFC 3339; "" means undated. `python` is "3.11", `platform` "linux/amd64",
+    constraints.txt. `without` are distributions that stay out although a model requirement asks for them.
+    Times are RFC 3339; "" means undated. `python` is "3.11", `platform` "linux/amd64",
     `uv_platform` what `uv_platform_of` gives.
     """
 
@@ -44,6 +45,7 @@ class LockRequest:
     model_as_of: str
     runtime_as_of: str
     model_constraints: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,8 @@ def lock_key(request: LockRequest) -> str:
         "python": request.python,
         "platform": request.platform,
         "uvPlatform": request.uv_platform,
+        # Only where there are any: locks that were stored before are as good as ever.
+        **({"without": request.without} if request.without else {}),
     }
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
@@ -88,17 +92,38 @@ def compile_lock(request: LockRequest, *, uv: Uv) -> Lock:
     target = _Target(python=request.python, uv_platform=request.uv_platform)
     asked = requirements_of(request.model_requirements, whose="the model")
     constraints = requirements_of(request.model_constraints, whose="the model's constraints")
-    model = _resolve(
-        asked, constraints, request.model_as_of, target, uv, doing="locking the model's requirements"
-    )
-    runtime = _resolve_around(
-        model.wheels,
-        request.runtime_requirements,
-        request.runtime_as_of,
-        target,
-        uv,
-        whose="the serving runtime",
-    )
+    chosen = {canonicalize_name(Requirement(line).name) for line in (*asked, *constraints)}
+    settled: dict[str, str] = {}
+    while True:
+        model = _resolve(
+            asked,
+            (*constraints, *(f"{name}=={version}" for name, version in settled.items())),
+            request.model_as_of,
+            target,
+            uv,
+            # Of several platforms one may lack a wheel: the message has to say which.
+            doing=f"locking the model's requirements for {request.platform}, Python {request.python}",
+            undated=tuple(settled),
+            without=request.without,
+        )
+        try:
+            runtime = _resolve_around(
+                model.wheels,
+                request.runtime_requirements,
+                request.runtime_as_of,
+                target,
+                uv,
+                whose="the serving runtime",
+            )
+            break
+        except Unresolvable as error:
+            # What the model did not choose itself gives way, each package once.
+            free = error.pinned - chosen - settled.keys()
+            more = _alone(request, target, uv, free) if free else {}
+            if not more:
+                raise
+            _log.info("the runtime's versions are taken of %s", ", ".join(more))
+            settled |= more
     return Lock(
         key=lock_key(request),
         platform=request.platform,
@@ -110,6 +135,19 @@ def compile_lock(request: LockRequest, *, uv: Uv) -> Lock:
         runtime_as_of=runtime.as_of,
         wheels=_union(model.wheels, runtime.wheels),
     )
+
+
+def _alone(request: LockRequest, target: _Target, uv: Uv, names: frozenset[str]) -> dict[str, str]:
+    """The versions of these packages that the runtime takes where no model is."""
+    found = _resolve(
+        requirements_of(request.runtime_requirements, whose="the serving runtime"),
+        (),
+        request.runtime_as_of,
+        target,
+        uv,
+        doing="locking the serving runtime's requirements",
+    )
+    return {wheel.name: wheel.version for wheel in found.wheels if wheel.name in names}
 
 
 def compile_extra(
@@ -167,11 +205,13 @@ def _contradiction(
     ours = [line for line in asked if _mentions(said, Requirement(line).name)]
     if not theirs:
         return None
-    return Unresolvable(
+    found = Unresolvable(
         f"the model pins {', '.join(theirs)}; {whose} asks for {', '.join(ours) or 'other versions'}; "
         f"both cannot be\n{said}",
         hint="loosen the model's pip_requirements, or log the model again with releases that fit",
     )
+    found.pinned = frozenset(canonicalize_name(Requirement(pin).name) for pin in theirs)
+    return found
 
 
 def _mentions(text: str, name: str) -> bool:
@@ -187,16 +227,17 @@ def _resolve(
     *,
     doing: str,
     undated: tuple[str, ...] = (),
+    without: tuple[str, ...] = (),
 ) -> _Resolution:
     if not requirements:
         return _Resolution(wheels=(), as_of=as_of)
-    answer = _compile(requirements, constraints, as_of, target, uv, undated)
+    answer = _compile(requirements, constraints, as_of, target, uv, undated, without)
     if answer.status != 0 and as_of and lacks_upload_times(answer):
         _log.warning(
             "%s: the package index does not say when its files were uploaded; locking without a date", doing
         )
         as_of = ""
-        answer = _compile(requirements, constraints, as_of, target, uv, undated)
+        answer = _compile(requirements, constraints, as_of, target, uv, undated, without)
     if answer.status != 0:
         raise error_of(answer, doing=doing)
     tags = target_tags(target.uv_platform, target.python)
@@ -210,11 +251,14 @@ def _compile(
     target: _Target,
     uv: Uv,
     undated: tuple[str, ...],
+    without: tuple[str, ...],
 ) -> UvAnswer:
     dates = [f"--exclude-newer={as_of}", *(f"--exclude-newer-package={name}=false" for name in undated)]
     with tempfile.TemporaryDirectory(prefix="runbake-lock-") as directory:
         pins = Path(directory, "constraints.txt")
         pins.write_text("".join(f"{line}\n" for line in constraints), encoding="utf-8")
+        excludes = Path(directory, "excludes.txt")
+        excludes.write_text("".join(f"{name}\n" for name in without), encoding="utf-8")
         return uv.run(
             "pip",
             "compile",
@@ -227,6 +271,7 @@ def _compile(
             f"--python-platform={target.uv_platform}",
             f"--python-version={target.python}",
             f"--constraints={pins}",
+            *((f"--excludes={excludes}",) if without else ()),
             *(dates if as_of else ()),
             stdin="".join(f"{line}\n" for line in requirements),
         )

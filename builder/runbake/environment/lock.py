@@ -95,7 +95,7 @@ class Lock:
                 runtime_as_of=document["runtimeAsOf"],
                 wheels=tuple(_wheel(each) for each in document["wheels"]),
             )
-        except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"not a lock: {error!r}"[:500]) from error
 
     @property

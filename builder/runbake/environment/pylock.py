@@ -14,8 +14,8 @@ from runbake.environment.lock import LockedWheel
 from runbake.errors import LockError, NoWheel
 
 NO_WHEEL_HINT = (
-    "choose a version that has a wheel, put a wheel into a wheelhouse that uv reads (UV_FIND_LINKS), "
-    "or use a base image that brings the package (--base)"
+    "choose a version that has a wheel, put a wheel (pip wheel --no-deps -w DIR NAME==VERSION) into a "
+    "wheelhouse that uv reads (UV_FIND_LINKS=DIR), or use a base image that brings the package (--base)"
 )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from uv import find_uv_bin
 
+from runbake.crew import child_done
 from runbake.errors import LockError
 
 # Settings that would change what is locked or how it is laid out, or which interpreter uv asks.
@@ -19,16 +19,25 @@ _DROPPED = frozenset(
     {
         "RUST_LOG",
         "UV_COMPILE_BYTECODE",
+        "UV_CONSTRAINT",
+        "UV_EXCLUDE",
         "UV_EXCLUDE_NEWER",
+        "UV_FORK_STRATEGY",
         "UV_NO_VERIFY_HASHES",
+        "UV_OVERRIDE",
+        "UV_PRERELEASE",
         "UV_PYTHON",
         "UV_REQUIRE_HASHES",
+        "UV_RESOLUTION",
         "UV_SYSTEM_PYTHON",
         "UV_WORKING_DIR",
         "UV_WORKING_DIRECTORY",
         "VIRTUAL_ENV",
     }
 )
+# Where uv looks for uv.toml and [tool.uv], and above it: the working directory has no say in what is locked.
+# --no-config would pass over the user's own settings too, which name the index.
+_NO_PROJECT = "--project=/"
 _ADDED = {"NO_COLOR": "1", "UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
 
 _SECRET_NAME = re.compile(r"UV_.*(PASSWORD|USERNAME|TOKEN)")
@@ -49,7 +58,8 @@ class UvAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uv:
-    """uv with one user's settings; index, CA and wheelhouse reach it by the environment and uv.toml only.
+    """uv with one user's settings; index, CA and wheelhouse reach it by the environment and the user's
+    own uv.toml only.
 
     `python` is an interpreter that uv may ask about this host; it decides nothing about the target.
     """
@@ -65,12 +75,10 @@ class Uv:
             LockError: uv cannot be started.
         """
         try:
-            done = subprocess.run(
-                [str(self.executable), *arguments],
-                input=stdin.encode(),
-                capture_output=True,
-                env=dict(self.environment),
-                check=False,
+            done = child_done(
+                [str(self.executable), _NO_PROJECT, *arguments],
+                stdin=stdin.encode(),
+                environment=dict(self.environment),
             )
         except OSError as error:
             raise LockError(

@@ -1,7 +1,6 @@
 """Files and labels become layers and an image; nothing here touches a network or an engine."""
 
 from runbake.image.blob import Blob, Descriptor, Digest
-from runbake.image.check import check_image
 from runbake.image.codec import GZIP, STORED, Codec, Packed, pack
 from runbake.image.entry import FileEntry
 from runbake.image.layer import Layer, layer_of_packed, stored_layer
@@ -12,6 +11,7 @@ from runbake.image.manifest import (
     Image,
     PlatformImage,
     Runtime,
+    blobs_of,
     canonical_json,
     compression_of,
     image_of,
@@ -36,9 +36,9 @@ __all__ = [
     "PlatformImage",
     "Runtime",
     "archive_written",
+    "blobs_of",
     "canonical_json",
     "check_archive",
-    "check_image",
     "check_layout",
     "compression_of",
     "engine_archive",

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from typing import BinaryIO
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -80,6 +81,11 @@ class Blob:
     digest: Digest
     size_bytes: int
     open: Callable[[], BinaryIO]
+
+    @classmethod
+    def of_bytes(cls, data: bytes) -> Blob:
+        """The blob of bytes in memory."""
+        return cls(digest=Digest.of(data), size_bytes=len(data), open=lambda: BytesIO(data))
 
 
 def chunks_of(stream: BinaryIO, size_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:

@@ -6,10 +6,12 @@ The tar is the same layout with Docker's `manifest.json` beside it, as Docker 25
 from __future__ import annotations
 
 import errno
+import functools
+import hashlib
 import io
-import os
 import shutil
 import tarfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,31 +19,23 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from runbake.errors import ConfigError
+from runbake.errors import ConfigError, DigestMismatch
 from runbake.image.blob import Blob, Descriptor, chunks_of
 from runbake.image.entry import FileEntry
-from runbake.image.manifest import OCI_INDEX, Image, PlatformImage, canonical_json
+from runbake.image.manifest import OCI_INDEX, Image, PlatformImage, blobs_of, canonical_json
 from runbake.image.tar import segments_of
-from runbake.output import beside, is_stream, written
+from runbake.output import beside, is_stream, name_beside, written
 
 _BLOBS = "blobs/sha256"
 
 
-def _blobs_of(image: Image) -> Iterator[Blob]:
-    seen = set()
-    for platform in image.platforms:
-        manifest = platform.descriptor
-        body = platform.manifest
-        for blob in (
-            *(layer.blob for layer in platform.layers),
-            platform.config,
-            Blob(digest=manifest.digest, size_bytes=len(body), open=lambda body=body: BytesIO(body)),  # type: ignore[misc]
-        ):
-            if blob.digest not in seen:
-                seen.add(blob.digest)
-                yield blob
-    if image.digest not in seen:
-        yield Blob(digest=image.digest, size_bytes=len(image.body), open=lambda: BytesIO(image.body))
+def _files_of(image: Image) -> Iterator[Blob]:
+    """Layers and configs, and as files beside them the manifests."""
+    found = {digest: blob for digest, (blob, _) in blobs_of(image).items()}
+    manifests = [(platform.descriptor.digest, platform.manifest) for platform in image.platforms]
+    for digest, body in (*manifests, (image.digest, image.body)):
+        found[digest] = Blob(digest=digest, size_bytes=len(body), open=functools.partial(BytesIO, body))
+    yield from found.values()
 
 
 def _small_files(image: Image, name: str) -> dict[str, bytes]:
@@ -67,6 +61,7 @@ def layout_written(image: Image, directory: Path, *, name: str) -> Iterator[Imag
 
     Raises:
         ConfigError: there is something else under that name.
+        DigestMismatch: a blob's bytes are not its digest's.
 
     Source: OCI image-spec v1.1, image-layout.md.
     """
@@ -77,7 +72,7 @@ def layout_written(image: Image, directory: Path, *, name: str) -> Iterator[Imag
         _write_small(image, directory, name)
         return
     target = directory.resolve()
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    partial = name_beside(target)
     try:
         _write_blobs(image, partial)
         _write_small(image, partial, name)
@@ -118,11 +113,25 @@ def _rename_layout(image: Image, partial: Path, target: Path, name: str) -> None
 
 def _write_blobs(image: Image, directory: Path) -> None:
     (directory / _BLOBS).mkdir(parents=True, exist_ok=True)
-    for blob in _blobs_of(image):
+    for blob in _files_of(image):
         target = directory / _BLOBS / blob.digest.hex
         if not (target.is_file() and target.stat().st_size == blob.size_bytes):
-            with blob.open() as source, written(target) as out:
-                out.writelines(chunks_of(source))
+            with written(target) as out:
+                out.writelines(_checked(blob))
+
+
+def _checked(blob: Blob) -> Iterator[bytes]:
+    """The blob's bytes, and at their end an error if they are others than its digest's."""
+    hashed = hashlib.sha256()
+    with blob.open() as source:
+        for chunk in chunks_of(source):
+            hashed.update(chunk)
+            yield chunk
+    if hashed.hexdigest() != blob.digest.hex:
+        raise DigestMismatch(
+            f"what is read of {blob.digest} has the digest sha256:{hashed.hexdigest()}",
+            hint="a file in the cache is damaged: the same command makes it again",
+        )
 
 
 def _write_small(image: Image, directory: Path, name: str) -> None:
@@ -158,8 +167,12 @@ def archive_written(image: Image, target: Path, *, name: str) -> Iterator[Image]
 
     Raises:
         ConfigError: no file can be written there.
+        DigestMismatch: a blob's bytes are not its digest's.
     """
     if is_stream(target):
+        for blob in _files_of(image):
+            # What went into a stream cannot be taken back, so the damage is to be found before.
+            deque(_checked(blob), maxlen=0)
         yield image
         with written(target) as stream:
             stream.writelines(_archive_segments(image, name))
@@ -173,7 +186,7 @@ def archive_written(image: Image, target: Path, *, name: str) -> Iterator[Image]
 
 def _archive_segments(image: Image, name: str) -> Iterator[bytes]:
     small = {**_small_files(image, name), "manifest.json": _docker_manifest(image.platforms[0], name)}
-    return _tar_segments(small, _blobs_of(image))
+    return _tar_segments(small, _files_of(image))
 
 
 def engine_archive(platform: PlatformImage, name: str) -> Iterator[bytes]:
@@ -205,8 +218,7 @@ def _tar_segments(small: Mapping[str, bytes], blobs: Iterable[Blob]) -> Iterator
         if isinstance(segment, bytes):
             yield segment
         else:
-            with sources[segment.as_posix()].open() as source:
-                yield from chunks_of(source)
+            yield from _checked(sources[segment.as_posix()])
 
 
 def _read_from(image: Image, opened: Callable[[str], BinaryIO]) -> Image:

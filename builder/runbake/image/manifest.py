@@ -130,6 +130,13 @@ class Image:
         return Digest.of(self.body)
 
 
+def blobs_of(image: Image) -> dict[Digest, tuple[Blob, str]]:
+    """Every layer and config once, each with the repository that it came from, "" for what is ours."""
+    layers = (layer for platform in image.platforms for layer in platform.layers)
+    configs = ((platform.config.digest, (platform.config, "")) for platform in image.platforms)
+    return {**{layer.blob.digest: (layer.blob, layer.origin) for layer in layers}, **dict(configs)}
+
+
 def config_of(
     *,
     platform: str,

@@ -4,8 +4,10 @@ from runbake.registry.client import Manifest, Registry
 from runbake.registry.credentials import Credentials, CredentialSource, Secret
 from runbake.registry.reference import ImageRef, check_tag, is_loopback
 from runbake.registry.referrers import push_referrer, referrers
+from runbake.registry.transport import ATTEMPTS
 
 __all__ = [
+    "ATTEMPTS",
     "CredentialSource",
     "Credentials",
     "ImageRef",

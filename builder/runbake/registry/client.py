@@ -23,8 +23,8 @@ from runbake.image.manifest import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_
 from runbake.registry.credentials import CredentialSource
 from runbake.registry.failure import Temporary, redacted_url, unreachable
 from runbake.registry.reference import DOCKER_HUB, check_reference, check_tag, is_loopback
-from runbake.registry.transport import Meter, Transport
-from runbake.registry.upload import Pushed, Upload, compare_digest, delete_scope, pull_scope, push_scope
+from runbake.registry.transport import ATTEMPTS, Meter, Transport
+from runbake.registry.upload import Pushed, Upload, compare_digest, pull_scope, push_scope
 
 Progress = Callable[[int], None]
 
@@ -52,7 +52,8 @@ class Registry:
     """One registry host; safe to use from several threads.
 
     Plain http is used for loopback hosts, and for others only when `insecure` says so. Certificates are
-    checked against REQUESTS_CA_BUNDLE where that is set.
+    checked against REQUESTS_CA_BUNDLE where that is set. A request that fails is sent again, `attempts` times
+    at most: a build is patient, a question that a person waits for is not.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Registry:
         *,
         credentials: CredentialSource,
         insecure: bool | None = None,
+        attempts: int = ATTEMPTS,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -71,6 +73,7 @@ class Registry:
             f"{'http' if plain else 'https'}://{address}",
             host,
             lambda: credentials.credentials_for(host),
+            attempts=attempts,
             sleep=sleep,
             clock=clock,
         )
@@ -217,26 +220,6 @@ class Registry:
         digest = Digest.of(body)
         compare_digest(answer, digest, f"manifest of {self.host}/{name}")
         return digest
-
-    def delete_manifest(self, name: str, digest: Digest) -> None:
-        """Remove a manifest and the tags that point to it; blobs stay until the registry collects them.
-
-        Raises:
-            ManifestNotFound: there is none.
-            RegistryError: the registry does not allow it.
-        """
-        asked = False
-
-        def attempt() -> None:
-            nonlocal asked
-            # When only the answer was lost, the next attempt finds nothing, and that is what was wanted.
-            ok = (200, 202, 204, 404) if asked else (200, 202, 204)
-            asked = True
-            self._transport.attempt(
-                "DELETE", f"/v2/{name}/manifests/{Digest(digest)}", scope=delete_scope(name), ok=ok
-            )
-
-        self._transport.repeatedly(attempt)
 
     def list_tags(self, name: str) -> tuple[str, ...]:
         """All tags of a repository, sorted; () where there is no such repository."""

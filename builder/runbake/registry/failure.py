@@ -50,7 +50,9 @@ def failure_of(method: str, response: requests.Response, host: str) -> RegistryE
     error = error_of(method, response, host)
     if response.status_code in _TEMPORARY and not _is_full(response):
         return Temporary(error, after_s=_retry_after(response))
-    return error
+    # Bytes that changed on the way are sent again; so answers distribution 2.8 now and then when two builds
+    # send the same blob at the same moment.
+    return Temporary(error) if isinstance(error, DigestMismatch) else error
 
 
 def error_of(method: str, response: requests.Response, host: str) -> RegistryError:
@@ -153,8 +155,6 @@ def _hint(response: requests.Response) -> str:
         return "free space there, then run again: what is already sent is kept"
     if response.status_code == 413:
         return "a proxy before the registry limits the size of uploads (nginx: client_max_body_size)"
-    if response.status_code == 405 and response.request.method == "DELETE":
-        return "the registry does not delete; its owner may allow it (distribution: storage.delete.enabled)"
     if response.is_redirect:
         target = redacted_url(response.headers.get("Location", ""))
         return f"it redirects to {target}: use that host in the reference"

@@ -18,6 +18,8 @@ _HOST = re.compile(
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_RUN = re.compile(r"[0-9a-f]{32}|(?:runs|models):/.*")
+"""What people write where an image is wanted; Docker Hub would be asked for it, again and again."""
 _NAME_LIMIT = 255
 _HIGHEST_PORT = 65535
 
@@ -44,6 +46,11 @@ class ImageRef:
         Raises:
             InvalidReference: lists everything that is wrong.
         """
+        if _RUN.fullmatch(text):
+            raise InvalidReference(
+                f"an image is wanted, and {text[:200]!r} is a run's reference",
+                hint="`runbake trace` with it names the image that was made of the run",
+            )
         rest, has_digest, digest_text = text.partition("@")
         head, slash, tail = rest.partition("/")
         if slash and ("." in head or ":" in head or head == "localhost"):

@@ -7,6 +7,7 @@ Tag Schema".
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Iterable
 from typing import Any
@@ -17,7 +18,9 @@ from runbake.image.manifest import OCI_INDEX, OCI_MANIFEST, canonical_json
 from runbake.registry.client import Registry
 
 _ROUNDS = 5
+_LEFT_OUT = "a malformed entry in the registry's list of referrers is left out: %.200r"
 _updating = threading.Lock()
+_log = logging.getLogger(__name__)
 
 
 def fallback_tag(digest: Digest) -> str:
@@ -30,15 +33,16 @@ def referrers(
 ) -> tuple[Descriptor, ...]:
     """What refers to a manifest, in the registry's order; `artifact_type` keeps only those.
 
-    Nothing is verified but by the digests in it: whoever may push may say anything.
+    Nothing is verified but by the digests in it: whoever may push may say anything. So an entry that is
+    malformed is left out, with a line in the log, and hides nothing of the others.
 
     Raises:
-        RegistryError: the registry's list is malformed.
+        RegistryError: the registry's list is none.
     """
     pages = registry.fetch_referrers(name, digest)
     found = _entries(pages) if pages is not None else _entries(_fallback(registry, name, digest))
-    descriptors = tuple(_descriptor(entry) for entry in found)
-    return tuple(each for each in descriptors if artifact_type in ("", each.artifact_type))
+    descriptors = (_descriptor(entry) for entry in found)
+    return tuple(each for each in descriptors if each and artifact_type in ("", each.artifact_type))
 
 
 def push_referrer(registry: Registry, name: str, body: bytes, media_type: str) -> Digest:
@@ -105,14 +109,19 @@ def _entries(pages: Iterable[bytes]) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for page in pages:
         try:
-            for entry in json.loads(page)["manifests"] or []:
-                found.setdefault(str(entry["digest"]), entry)
-        except (ValueError, KeyError, TypeError) as error:
+            entries = list(json.loads(page)["manifests"] or [])
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise RegistryError("the registry's list of referrers is malformed") from error
+        for entry in entries:
+            if isinstance(entry, dict) and "digest" in entry:
+                found.setdefault(str(entry["digest"]), entry)
+            else:
+                _log.warning(_LEFT_OUT, entry)
     return list(found.values())
 
 
-def _descriptor(entry: dict[str, Any]) -> Descriptor:
+def _descriptor(entry: dict[str, Any]) -> Descriptor | None:
+    """What an entry names; None where it is malformed."""
     try:
         return Descriptor(
             media_type=str(entry["mediaType"]),
@@ -121,8 +130,9 @@ def _descriptor(entry: dict[str, Any]) -> Descriptor:
             annotations=tuple(sorted((str(k), str(v)) for k, v in (entry.get("annotations") or {}).items())),
             artifact_type=str(entry.get("artifactType") or ""),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RegistryError("the registry's list of referrers has a malformed entry") from error
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
+        _log.warning(_LEFT_OUT, entry)
+        return None
 
 
 def _digest(subject: object) -> Digest:

@@ -132,7 +132,10 @@ def _local_failure_is_named() -> Iterator[None]:
 
 
 class Transport:
-    """Requests to one registry host; `host` is its name as the user writes it, for messages."""
+    """Requests to one registry host; `host` is its name as the user writes it, for messages.
+
+    `attempts` is how often a request is sent at most.
+    """
 
     def __init__(
         self,
@@ -140,10 +143,12 @@ class Transport:
         host: str,
         credentials: Callable[[], Credentials | None],
         *,
+        attempts: int = ATTEMPTS,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.host, self._base_url, self._sleep, self._clock = host, base_url, sleep, clock
+        self.host, self._base_url, self._attempts = host, base_url, attempts
+        self._sleep, self._clock = sleep, clock
         self._session = Session()
         self._authenticator = Authenticator(self._session, host, credentials, clock)
 
@@ -172,7 +177,7 @@ class Transport:
         )
 
     def repeatedly(self, act: Callable[[], T], *, size_bytes: int = 0) -> T:
-        """Do something made of attempts, up to `ATTEMPTS` times, later each time or when the registry asks.
+        """Do something made of attempts, up to `attempts` times, later each time or when the registry asks.
 
         None begins later than a quarter of an hour after the first, more for what has `size_bytes` to move.
 
@@ -182,20 +187,27 @@ class Transport:
         deadline = self._clock() + _PATIENCE_S + size_bytes / _SLOWEST_BYTES_PER_S
 
         def is_enough(state: RetryCallState) -> bool:
-            return state.attempt_number >= ATTEMPTS or self._clock() + state.upcoming_sleep > deadline
+            return state.attempt_number >= self._attempts or self._clock() + state.upcoming_sleep > deadline
 
         retrying = Retrying(
             stop=is_enough,
             wait=_wait,
             retry=retry_if_exception_type(Temporary),
             sleep=self._sleep,
-            before_sleep=_tell,
+            before_sleep=self._tell,
             reraise=True,
         )
         try:
             return retrying(act)
         except Temporary as last:
             raise last.error from last.__cause__
+
+    def _tell(self, state: RetryCallState) -> None:
+        failure = state.outcome.exception() if state.outcome else None
+        wait = state.next_action.sleep if state.next_action else 0.0
+        _log.warning(
+            "%s; attempt %d of %d in %.1f s", failure, state.attempt_number + 1, self._attempts, wait
+        )
 
     def attempt(
         self,
@@ -313,9 +325,3 @@ def _wait(state: RetryCallState) -> float:
     failure = state.outcome.exception() if state.outcome else None
     asked = failure.after_s if isinstance(failure, Temporary) else None
     return min(asked, _LONGEST_WAIT_S) if asked is not None else usual
-
-
-def _tell(state: RetryCallState) -> None:
-    failure = state.outcome.exception() if state.outcome else None
-    wait = state.next_action.sleep if state.next_action else 0.0
-    _log.warning("%s; attempt %d of %d in %.1f s", failure, state.attempt_number + 1, ATTEMPTS, wait)

@@ -32,11 +32,6 @@ def push_scope(name: str) -> str:
     return f"repository:{name}:pull,push"
 
 
-def delete_scope(name: str) -> str:
-    """The right to remove what a repository holds."""
-    return f"repository:{name}:delete"
-
-
 class Upload:
     """Makes a repository hold a blob.
 

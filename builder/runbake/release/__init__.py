@@ -6,7 +6,8 @@
     4. write      --output, under temporary names
     5. push       blobs, then manifests by digest; no tag yet
     6. prove      the container by digest answers the run's example as MLflow does
-    7. tag        and only then: names for --output, the tags, and the run's tag that names the image
+    7. attest     what is said about it is attached, signed where there is a key
+    8. tag        and only then: names for --output, the tags, and the run's tag that names the image
 
 Stopping anywhere leaves no tag on something unproven, and running again continues, because each step asks
 the registry, the store or the run what is there already.
@@ -18,8 +19,8 @@ from dataclasses import dataclass, replace
 
 from runbake.errors import DigestMismatch
 from runbake.image import Image
-from runbake.registry import ImageRef
 from runbake.release.assemble import Assembled, assemble
+from runbake.release.attesting import Attester, attest
 from runbake.release.plan import Plan, PlatformPlan, planned
 from runbake.release.proving import Prover, Subject, prove_reference, subject_of
 from runbake.release.publish import (
@@ -71,35 +72,47 @@ def carry_out(plan: Plan, doors: Doors) -> Release:
 def _carry_out(plan: Plan, doors: Doors, so_far: SoFar) -> Release:
     plan = replace(plan, platforms=keep_locks(plan, doors, so_far))
     assembled = assemble(plan, doors)
-    image, repository = assembled.image, plan.request.repository
-    transfer: Transfer | None = None
+    try:
+        transfer, proofs = _delivered(plan, assembled.image, doors, so_far)
+    except DigestMismatch:
+        if not _healed(plan, assembled.image, doors):
+            raise
+        transfer, proofs = _delivered(plan, assembled.image, doors, so_far)
     tags: tuple[str, ...] = ()
-    with outputs_written(plan, image, doors) as written:
-        if repository is not None:
-            refuse_taken_tags(plan, image, doors)
-            transfer = _pushed(plan, image, repository, doors, so_far)
-        proofs = prove_platforms(plan, written, doors)
-    if repository is not None:
-        tags = tag(plan, image, doors, so_far)
-        record(plan, image, doors, so_far)
+    if plan.request.repository is not None:
+        if doors.attester is not None:
+            attest(plan, assembled, proofs, doors, doors.attester)
+        tags = tag(plan, assembled.image, doors, so_far)
+        record(plan, assembled.image, doors, so_far)
     return Release(plan=plan, assembled=assembled, transfer=transfer, proofs=proofs, tags=tags)
 
 
-def _pushed(plan: Plan, image: Image, repository: ImageRef, doors: Doors, so_far: SoFar) -> Transfer:
-    try:
-        return push(image, repository, doors, so_far)
-    except DigestMismatch:
-        blobs = {layer.blob.digest.hex for platform in image.platforms for layer in platform.layers}
-        damaged = doors.store.forget_damaged(sorted(blobs))
-        if not damaged:
-            raise
+def _delivered(
+    plan: Plan, image: Image, doors: Doors, so_far: SoFar
+) -> tuple[Transfer | None, tuple[Proof, ...]]:
+    """Written, pushed and proven; no tag points to it yet."""
+    repository, transfer = plan.request.repository, None
+    with outputs_written(plan, image, doors) as written:
+        if repository is not None:
+            refuse_taken_tags(plan, image, doors)
+            transfer = push(image, repository, doors, so_far)
+        proofs = prove_platforms(plan, written, doors)
+    return transfer, proofs
+
+
+def _healed(plan: Plan, image: Image, doors: Doors) -> bool:
+    """Make again what is damaged in the cache; False where nothing is."""
+    blobs = {layer.blob.digest.hex for platform in image.platforms for layer in platform.layers}
+    damaged = doors.store.forget_damaged(sorted(blobs))
+    if damaged:
         doors.story.warn(f"{len(damaged)} layers in the cache are damaged, and are made again")
         # The same recipes give the same digests, and so the blobs under the same names.
         assemble(plan, doors)
-        return push(image, repository, doors, so_far)
+    return bool(damaged)
 
 
 __all__ = [
+    "Attester",
     "Doors",
     "Plan",
     "PlatformPlan",

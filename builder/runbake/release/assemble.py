@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 from runbake.base import Base
 from runbake.crew import Crew
+from runbake.flavors import Served
 from runbake.image import (
     BaseParts,
     Blob,
@@ -31,6 +32,8 @@ from runbake.release.plan import Plan, PlatformPlan, mebibytes
 from runbake.release.request import Doors
 from runbake.release.trees import Tree, provenance_of_platform, trees_of
 from runbake_serving import contract
+
+_OF_THE_BASE_ALONE = ("org.opencontainers.image.", contract.LABEL_NAMESPACE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,15 +79,15 @@ def _platform(
         platform=platform.base.platform,
         base=_base_parts(platform.base, plan, doors),
         layers=layers,
-        runtime=runtime_of(platform.base),
+        runtime=runtime_of(platform.base, plan.served),
         labels=dict(provenance.labels),
         created=plan.created,
     )
     return made, provenance
 
 
-def runtime_of(base: Base) -> Runtime:
-    """How the container starts: non-root, the base's interpreter, our subcommands."""
+def runtime_of(base: Base, served: Served) -> Runtime:
+    """How the container starts: non-root, the base's interpreter, our subcommands, the flavor's variables."""
     return Runtime(
         entrypoint=(base.facts.python_path, "-m", "runbake_serving"),
         command=("serve",),
@@ -94,14 +97,25 @@ def runtime_of(base: Base) -> Runtime:
             ("PYTHONUNBUFFERED", "1"),
             (contract.ENV_MODEL_ROOT, contract.MODEL_ROOT),
             (contract.ENV_PROVENANCE, contract.PROVENANCE_FILE),
+            *served.environment,
         ),
         user=f"{contract.USER_ID}:{contract.USER_ID}",
         port=contract.PORT,
     )
 
 
+def labels_of_base(base: Base) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The base's labels that hold for an image on it, and the names of those that do not.
+
+    Whose source, version and revision a label tells is the image's, and the base's are not the model's.
+    """
+    labels: dict[str, str] = (base.config_json.get("config") or {}).get("Labels") or {}
+    own = tuple(sorted(name for name in labels if name.startswith(_OF_THE_BASE_ALONE)))
+    return {name: labels[name] for name in sorted(labels) if name not in own}, own
+
+
 def _base_parts(base: Base, plan: Plan, doors: Doors) -> BaseParts:
-    ref, target = plan.request.base, plan.request.repository
+    ref, target = plan.base, plan.request.repository
     origin = ref.name if target is not None and target.host == ref.host else ""
     config = base.config_json
     return BaseParts(
@@ -118,7 +132,7 @@ def _base_parts(base: Base, plan: Plan, doors: Doors) -> BaseParts:
         ),
         history=tuple(canonical_json(entry).decode() for entry in _history_of(config, len(base.layers))),
         env=tuple(f"{name}={value}" for name, value in base.env),
-        labels=tuple(sorted(((config.get("config") or {}).get("Labels") or {}).items())),
+        labels=tuple(labels_of_base(base)[0].items()),
     )
 
 
@@ -131,7 +145,7 @@ def _history_of(config: dict[str, Any], n_layers: int) -> list[dict[str, Any]]:
 
 def _base_blob(descriptor: Descriptor, plan: Plan, doors: Doors) -> Blob:
     """A layer of the base, fetched when the target does not have it and cannot mount it."""
-    ref, registry = plan.request.base, doors.registry(plan.request.base.host)
+    ref, registry = plan.base, doors.registry(plan.base.host)
 
     def opened() -> BinaryIO:
         return doors.store.open_blob(

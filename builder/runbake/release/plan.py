@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runbake import flavors
@@ -20,14 +20,22 @@ from runbake.environment import (
     plan_wheel_groups,
     uv_platform_of,
 )
-from runbake.errors import ConfigError, LockError
+from runbake.errors import BaseImageError, ConfigError, LockError, ManifestNotFound, UnsafeFormat
 from runbake.flavors import Served
 from runbake.image import STORED, Packed
 from runbake.provenance import label, rfc3339
+from runbake.redaction import redacted
+from runbake.registry import ImageRef
+from runbake.release.base_name import how_to_build
 from runbake.release.model_layer import ArrivingLayer, model_codec
 from runbake.release.request import Doors, Request
-from runbake.tracking import FetchedModel, ModelDescription, PromotedRun
+from runbake.tracking import FetchedModel, ModelDescription, PromotedRun, Promotion
 from runbake_serving import contract
+
+_LATEST = {
+    "promoted_at": "the latest by the time of its promotion",
+    "end_time": "the latest by its end, as its promotion has no time",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +60,7 @@ class Plan:
     model: FetchedModel
     model_packed: Packed | None
     served: Served
+    base: ImageRef
     platforms: tuple[PlatformPlan, ...]
     created: str
 
@@ -65,9 +74,11 @@ class Plan:
         repository = self.request.repository
         document = {
             "run": self.run.run_id,
-            "model": self.run.model_uri,
+            "model": redacted(self.run.model_uri),
             "promotion": {"how": self.run.promotion.how, "detail": self.run.promotion.detail},
             "flavor": self.served.flavor,
+            "modelFormat": self.served.format,
+            "trustedTypes": list(self.served.trusted_types),
             "format": self.request.image_format,
             "created": self.created,
             "repository": repository.repository if repository else None,
@@ -77,7 +88,7 @@ class Plan:
             "platforms": [
                 {
                     "platform": platform.base.platform,
-                    "base": f"{self.request.base.repository}@{platform.base.digest}",
+                    "base": f"{self.base.repository}@{platform.base.digest}",
                     "python": platform.base.facts.python_version,
                     "lock": platform.lock.digest,
                     "lockStoredOnRun": platform.stored,
@@ -110,21 +121,39 @@ def planned(request: Request, doors: Doors) -> Iterator[Plan]:
 def _decided(request: Request, run: PromotedRun, destination: Path, doors: Doors) -> Plan:
     """The plan; the model's files come beside the decisions, which need the smallest of them only."""
     description = doors.tracking.describe_model(run)
-    served = flavors.serve(description)
+    served = _served(request, description)
     with Crew() as crew:
-        fetching = crew.start(lambda: _fetch(request, run, description, destination, doors, crew))
-        bases = _read_bases(request, description, doors)
-        platforms = tuple(_plan_platform(request, run, served, description, base, doors) for base in bases)
+        fetching = crew.start(lambda: _fetch(request, run, description, served, destination, doors, crew))
+        minor = minor_of(description.python_version)
+        base = request.base.for_python(minor)
+        bases = _read_bases(base, minor, request.platforms, doors)
+        platforms = tuple(_plan_platform(request, run, served, description, read, doors) for read in bases)
         model, packed = fetching.result()
+    flavors.by_name(served.flavor).examine(model)
     return Plan(
         request=request,
         run=run,
         model=model,
         model_packed=packed,
         served=served,
+        base=base,
         platforms=platforms,
         created=request.created or rfc3339(run.end_time_ms),
     )
+
+
+def _served(request: Request, description: ModelDescription) -> Served:
+    served = flavors.serve(description, trusted=request.trusted_types)
+    if request.require_safe_format and served.format != "safe":
+        raise UnsafeFormat(
+            f"the model is {served.format}: loading it ({served.flavor}) runs code that is in its files",
+            hint="log it in a safe format (scikit-learn: serialization_format='skops'), "
+            "or leave out --require-safe-format",
+        )
+    if request.dataframe_path:
+        always = (contract.ENV_DATAFRAME_PATH, "always")
+        served = replace(served, environment=(*served.environment, always))
+    return served
 
 
 def _resolve(request: Request, doors: Doors) -> PromotedRun:
@@ -133,14 +162,20 @@ def _resolve(request: Request, doors: Doors) -> PromotedRun:
             request.run, model_name=request.model_name, allow_unpromoted=request.allow_unpromoted
         )
         version = f"{run.registered_name}/{run.registered_version}, " if run.registered_name else ""
-        step.say(f"{version}run {run.run_id[:12]} {label(run.run_name)}, {run.promotion.detail}")
+        step.say(f"{version}run {run.run_id[:12]} {label(run.run_name)}, {_promoted(run.promotion)}")
     return run
+
+
+def _promoted(promotion: Promotion) -> str:
+    told = "not promoted" if promotion.how == "unpromoted" else promotion.detail
+    return f"{told}, {_LATEST[promotion.ordered_by]}" if promotion.ordered_by else told
 
 
 def _fetch(
     request: Request,
     run: PromotedRun,
     description: ModelDescription,
+    served: Served,
     destination: Path,
     doors: Doors,
     crew: Crew,
@@ -161,26 +196,46 @@ def _fetch(
             arrived=arriving.arrived if arriving else None,
         )
         size = sum(file.size_bytes for file in model.files)
-        step.say(f"{len(model.files)} files, {mebibytes(size)}, MLflow {model.mlflow_version}")
+        step.say(
+            f"{len(model.files)} files, {mebibytes(size)}, MLflow {model.mlflow_version}, "
+            f"{_described(served)}"
+        )
         return model, arriving.finished(model.root) if arriving else None
 
 
-def _read_bases(request: Request, model: ModelDescription, doors: Doors) -> tuple[Base, ...]:
+def _described(served: Served) -> str:
+    runs = "safe to load" if served.format == "safe" else "executable: loading it runs code that is in it"
+    return f"{served.flavor}, {runs}"
+
+
+def minor_of(python_version: str) -> str:
+    """The version that decides about bases and wheels: "3.11" of "3.11.7"."""
+    return ".".join(python_version.split(".")[:2])
+
+
+def _read_bases(base: ImageRef, minor: str, platforms: Iterable[str], doors: Doors) -> tuple[Base, ...]:
     with doors.story.step("base") as step:
-        base = request.base
-        bases = read_base(
-            doors.registry(base.host),
-            base.name,
-            str(base.digest or base.tag or "latest"),
-            request.platforms,
-            doors.store.root,
-            asked=str(base),
-        )
-        minor = ".".join(model.python_version.split(".")[:2])
+        bases = _found_bases(base, minor, platforms, doors)
         for found in bases:
-            check_base(found, minor)
+            check_base(found, minor, remedy=_remedy(base, minor))
         step.say(f"{base.name}@{bases[0].digest[:19]}…, Python {bases[0].facts.python_version}")
     return bases
+
+
+def _found_bases(base: ImageRef, minor: str, platforms: Iterable[str], doors: Doors) -> tuple[Base, ...]:
+    reference = str(base.digest or base.tag or "latest")
+    try:
+        return read_base(
+            doors.registry(base.host), base.name, reference, platforms, doors.store.root, asked=str(base)
+        )
+    except ManifestNotFound as error:
+        raise BaseImageError(
+            f"there is no base image {base} for the model's Python {minor}", hint=_remedy(base, minor)
+        ) from error
+
+
+def _remedy(base: ImageRef, minor: str) -> str:
+    return f"name another with --base, or make one: {how_to_build(base, minor)}"
 
 
 def _plan_platform(
@@ -190,8 +245,9 @@ def _plan_platform(
     wanted = LockRequest(
         model_requirements=served.requirements,
         model_constraints=model.constraints,
+        without=served.without,
         runtime_requirements=runtime_requirements(request.additions),
-        python=".".join(model.python_version.split(".")[:2]),
+        python=minor_of(model.python_version),
         platform=base.platform,
         uv_platform=uv_platform_of(base.platform, base.facts.glibc),
         model_as_of=as_of,

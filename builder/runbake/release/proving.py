@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runbake import flavors
 from runbake.base import Interpreter
+from runbake.crew import Crew
 from runbake.environment import (
     Lock,
     RemotePython,
@@ -67,26 +67,31 @@ class Prover:
     def prove(self, subject: Subject) -> Proof:
         """Bring the image into the engine and compare its answer with mlflow-skinny's beside the same lock.
 
-        What was not in the engine before is not there afterwards.
+        What was not in the engine before is not there afterwards; if this process is killed, the next proof
+        with this cache removes what it made.
 
         Raises:
             ProofFailed: the answers differ, or there is none.
             EngineError: the engine cannot pull or run it.
             LockError: mlflow-skinny of the model's version does not fit the lock.
         """
-        with self.story.step("prove") as step, self.store.scratch() as scratch:
-            with ThreadPoolExecutor(1) as pool:
-                preparing = pool.submit(self._question, subject, scratch)
-                with self._brought(subject) as image:
+        with self.story.step("prove") as step, self.store.scratch() as scratch, self.store.marked() as mark:
+            # Before anything is brought: a killed proof may have left a server that runs.
+            with self.store.left_marks() as left:
+                self.engine.sweep(left)
+            with Crew() as crew:
+                preparing = crew.start(lambda: self._question(subject, scratch))
+                with self._brought(subject, mark) as image:
                     proof = prove(self.engine, image, subject.platform, preparing.result())
             step.say(f"{subject.platform}: {_described(proof)}")
         return proof
 
-    def _brought(self, subject: Subject) -> AbstractContextManager[EngineImage]:
+    def _brought(self, subject: Subject, mark: str) -> AbstractContextManager[EngineImage]:
         if subject.ref is None:
             assert subject.archive is not None  # noqa: S101 -- a subject is in a registry or in files
-            return self.engine.loaded(subject.archive, str(subject.digest))
-        return self.engine.pulled(subject.ref.repository, subject.digest, self.engine_auth(subject.ref.host))
+            return self.engine.loaded(subject.archive, str(subject.digest), mark=mark)
+        auth = self.engine_auth(subject.ref.host)
+        return self.engine.pulled(subject.ref.repository, subject.digest, auth, mark=mark)
 
     def _question(self, subject: Subject, scratch: Path) -> Question:
         return Question(

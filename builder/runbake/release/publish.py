@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +15,9 @@ from runbake.image import (
     Blob,
     Digest,
     Image,
-    Layer,
     PlatformImage,
     archive_written,
+    blobs_of,
     check_archive,
     check_layout,
     engine_archive,
@@ -68,7 +68,7 @@ def push(image: Image, repository: ImageRef, doors: Doors, so_far: SoFar) -> Tra
     """Send what the registry lacks: blobs first, then manifests by digest; no tag is touched."""
     registry = doors.registry(repository.host)
     with doors.story.step("push") as step:
-        blobs = _blobs_of(image)
+        blobs = blobs_of(image)
         counter = _Counter(step, sum(blob.size_bytes for blob, _ in blobs.values()))
         there: list[Digest] = []
 
@@ -89,7 +89,7 @@ def push(image: Image, repository: ImageRef, doors: Doors, so_far: SoFar) -> Tra
             done = crew.each(send, blobs.values(), threads=PARALLEL_UPLOADS)
         _push_manifests(image, repository, registry)
         so_far.note("push", f"the image is in {repository.repository}@{image.digest}")
-        so_far.note("tag", "no tag points to it")
+        so_far.note("tag", "no tag was set")
         new = [size for how, size in done if how == "uploaded"]
         transfer = Transfer(sent=len(new), sent_bytes=sum(new), kept=len(done) - len(new))
         step.say(f"{transfer.sent} sent, {mebibytes(transfer.sent_bytes)}; {transfer.kept} already there")
@@ -106,13 +106,6 @@ class _Counter:
         with self._lock:
             self._done += size_bytes
             self._step.progress(min(self._done, self._total), self._total)
-
-
-def _blobs_of(image: Image) -> dict[str, tuple[Blob, str]]:
-    layers: Iterable[Layer] = (layer for platform in image.platforms for layer in platform.layers)
-    blobs = {str(layer.blob.digest): (layer.blob, layer.origin) for layer in layers}
-    blobs.update((str(platform.config.digest), (platform.config, "")) for platform in image.platforms)
-    return blobs
 
 
 def _push_manifests(image: Image, repository: ImageRef, registry: Registry) -> None:
@@ -260,7 +253,9 @@ def record(plan: Plan, image: Image, doors: Doors, so_far: SoFar) -> None:
     # One tag for each image that the run became, and one that names the latest.
     key = f"runbake.image.{Digest.of(reference.encode()).hex[:12]}"
     with doors.story.step("record") as step:
-        doors.tracking.record_image(plan.run.run_id, {"runbake.image": reference, key: reference})
+        invocation = plan.request.invocation
+        where = invocation.tags() if invocation else {}
+        doors.tracking.record_image(plan.run.run_id, {**where, "runbake.image": reference, key: reference})
         step.say("runbake.image on the run")
 
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from runbake.base import Host
 from runbake.environment import Uv
+from runbake.gocd import Invocation
 from runbake.image import Format
 from runbake.registry import ImageRef, Registry
+from runbake.release.base_name import BaseName
 from runbake.release.proving import Prover
 from runbake.release.story import Story
 from runbake.store import Store
 from runbake.tracking import ByExperiment, RunRef, Tracking
+
+if TYPE_CHECKING:
+    from runbake.release.attesting import Attester
 
 ModelLayer = Literal["auto", "gzip", "none"]
 
@@ -24,12 +29,14 @@ class Request:
     """One `runbake containerize`, as asked.
 
     `tags` empty means the default `run-<12 hex>`. `lock_date` and `created` are RFC 3339, "" for the run's
-    end.
+    end. `trusted_types` are those that the caller trusts in skops files. With `dataframe_path` the model is
+    never handed an array. `invocation` is the GoCD job that asks; it reaches the report and the run's tags,
+    never the image.
     """
 
     run: RunRef | ByExperiment
     model_name: str
-    base: ImageRef
+    base: BaseName
     platforms: tuple[str, ...]
     repository: ImageRef | None
     tags: tuple[str, ...]
@@ -40,6 +47,9 @@ class Request:
     bytecode: bool
     whole_wheels: bool
     additions: tuple[str, ...]
+    trusted_types: tuple[str, ...] = ()
+    require_safe_format: bool = False
+    dataframe_path: bool = False
     prove: bool
     allow_unpromoted: bool
     allow_unproven: bool
@@ -47,13 +57,15 @@ class Request:
     relock: bool
     lock_date: str
     created: str
+    invocation: Invocation | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doors:
     """The outside systems that a release talks to, each through its one door.
 
-    `prover` is asked for when there is something to prove, and not before.
+    `prover` is asked for when there is something to prove, and not before. Without an `attester` nothing is
+    said about the image.
     """
 
     tracking: Tracking
@@ -63,3 +75,4 @@ class Doors:
     store: Store
     host: Host
     story: Story
+    attester: Attester | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import runbake_serving
@@ -21,6 +21,7 @@ from runbake.environment import (
     recipe_of,
 )
 from runbake.errors import BytecodeUnavailable, EngineMissing
+from runbake.flavors import Unpacked
 from runbake.image import GZIP, STORED, Codec, Digest, FileEntry, Packed, canonical_json
 from runbake.provenance import BaseFacts, Provenance, provenance_of
 from runbake.registry import ImageRef
@@ -28,6 +29,7 @@ from runbake.release.model_layer import model_codec, model_entries
 from runbake.release.plan import Plan, PlatformPlan
 from runbake.release.proving import Prover
 from runbake.release.request import Doors
+from runbake.release.unpacked import unpacked_of, with_unpacked
 from runbake.runtime import EnginePython
 from runbake_serving import contract
 
@@ -94,7 +96,11 @@ class Workshop:
             bytecode=self.bytecode,
             whole=self._plan.request.whole_wheels,
         )
-        return _recipe("wheels", files, GZIP.id)
+        unpacked = [asdict(one) for one in self._unpacked_of(group)]
+        return _recipe("wheels", files, GZIP.id, *unpacked)
+
+    def _unpacked_of(self, group: WheelGroup) -> tuple[Unpacked, ...]:
+        return unpacked_of(group.wheels, self._plan.served.unpacked)
 
     def entries_of_group(self, group: WheelGroup) -> tuple[FileEntry, ...]:
         """The files of a group's layer."""
@@ -104,7 +110,8 @@ class Workshop:
             interpreter=self.base.facts.python_path,
             whole=self._plan.request.whole_wheels,
         )
-        return self.compiled(entries, group.name)
+        complete = with_unpacked(entries, self._unpacked_of(group), self.base.platform)
+        return self.compiled(complete, group.name)
 
     def compiled(self, entries: tuple[FileEntry, ...], name: str) -> tuple[FileEntry, ...]:
         """The files with their bytecode, when it is wanted."""
@@ -147,7 +154,7 @@ def interpreter_of(plan: Plan, platform: PlatformPlan, doors: Doors) -> Interpre
     Raises:
         BytecodeUnavailable: it cannot.
     """
-    registry = doors.registry(plan.request.base.host)
+    registry = doors.registry(plan.base.host)
     try:
         return find_interpreter(platform.base, registry, doors.store.root, doors.host)
     except BytecodeUnavailable as unavailable:
@@ -158,7 +165,7 @@ def interpreter_of(plan: Plan, platform: PlatformPlan, doors: Doors) -> Interpre
         # Where no image runs at all the engine is a virtual machine, which emulates other platforms.
         if doors.host.platform and prover.engine.platform != platform.base.platform:
             raise
-        return _python_in_engine(plan.request.base, platform.base, prover)
+        return _python_in_engine(plan.base, platform.base, prover)
 
 
 def _python_in_engine(asked: ImageRef, base: Base, prover: Prover) -> EnginePython:
@@ -229,5 +236,7 @@ def provenance_of_platform(plan: Plan, platform: PlatformPlan) -> Provenance:
         platform.lock,
         BaseFacts(digest=str(platform.base.digest), python=platform.base.facts.python_version),
         flavor=plan.served.flavor,
+        model_format=plan.served.format,
+        trusted_types=plan.served.trusted_types,
         codec_id=f"{GZIP.id}, model {model_codec(plan.request).id}",
     )

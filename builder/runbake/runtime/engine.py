@@ -2,74 +2,42 @@
 
 from __future__ import annotations
 
-import io
-import socket
-import struct
-import tarfile
-import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any
 
 import docker
 import docker.errors
 import requests
-from docker.models.containers import Container
 from docker.tls import TLSConfig
 
 from runbake.errors import EngineError, EngineMissing
 from runbake.image import Digest
+from runbake.runtime.container import RunningContainer, Together
 from runbake.runtime.contexts import Endpoint, active_endpoint
+from runbake.runtime.failure import MISSING_HINT, noting, translated
 
 PROOF_REPOSITORY = "runbake-proof"
-"""Tags of this name hold an image in the engine while it is proved."""
+"""Tags of this name hold an image in the engine while it is proved; the tag itself is the proof's mark."""
+MARK_LABEL = "dev.runbake.mark"
+"""Containers that are to end with a process carry its mark under this label."""
 _ATTEMPTS = 3
 _TIMEOUT_S = 120
-_MISSING_HINT = "start Docker, or set DOCKER_HOST; `runbake doctor` says what is there"
-_STDOUT, _STDERR = 1, 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Executed:
-    """What a process in a container left: exit code, output, errors."""
-
-    exit_code: int
-    stdout: str
-    stderr: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineImage:
-    """An image in the engine: `id` is what containers are made from, `name` what people call it."""
+    """An image in the engine: `id` is what containers are made from, `name` what people call it.
+
+    `mark` tells what is made of it from what others make, should this process be killed; see `Engine.sweep`.
+    """
 
     id: str
     name: str
-
-
-@contextmanager
-def _translated(doing: str) -> Iterator[None]:
-    try:
-        yield
-    except docker.errors.DockerException as error:
-        raise EngineError(f"the engine failed to {doing}: {_reason(error)}") from error
-    except requests.RequestException as error:
-        raise EngineError(f"lost the engine while trying to {doing}", hint=_MISSING_HINT) from error
-
-
-def _reason(error: docker.errors.DockerException) -> str:
-    explanation = getattr(error, "explanation", None)
-    return str(explanation or error)
-
-
-def _noting(failure: BaseException, clean_up: Callable[[], None]) -> None:
-    """Clean up after a failure; what fails in that is a note on it, and does not take its place."""
-    try:
-        clean_up()
-    except EngineError as also:
-        failure.add_note(str(also))
+    mark: str = ""
 
 
 def _client_by(environment: Mapping[str, str]) -> docker.DockerClient:
@@ -96,7 +64,12 @@ def _tls(certificates: Path, *, verify: bool) -> TLSConfig:
 
 
 def _is_for_proof(image: Mapping[str, Any]) -> bool:
-    return any(str(tag).startswith(f"{PROOF_REPOSITORY}:") for tag in image["RepoTags"] or ())
+    return any(_local(str(tag)).startswith(f"{PROOF_REPOSITORY}:") for tag in image["RepoTags"] or ())
+
+
+def _local(name: str) -> str:
+    """A name without a registry, as Docker shows it; podman shows one for it."""
+    return name.removeprefix("docker.io/library/").removeprefix("localhost/")
 
 
 class Engine:
@@ -112,12 +85,12 @@ class Engine:
 
     def environment_of(self, image: str) -> tuple[str, ...]:
         """The `NAME=VALUE`s of an image that the engine has."""
-        with _translated(f"inspect {image}"):
+        with translated(f"inspect {image}"):
             return tuple(self._client.images.get(image).attrs["Config"]["Env"] or ())
 
     def image_id(self, image: str) -> str:
         """The id of an image that the engine has."""
-        with _translated(f"inspect {image}"):
+        with translated(f"inspect {image}"):
             return str(self._client.images.get(image).id)
 
     @classmethod
@@ -136,14 +109,16 @@ class Engine:
         except (docker.errors.DockerException, requests.RequestException, OSError) as error:
             where = environment.get("DOCKER_HOST") or "the default socket"
             where = f"{endpoint.host}, of Docker's context {endpoint.context}" if endpoint else where
-            raise EngineMissing(f"no container engine answers at {where}", hint=_MISSING_HINT) from error
+            raise EngineMissing(f"no container engine answers at {where}", hint=MISSING_HINT) from error
         return cls(client)
 
     @property
     def description(self) -> str:
         """Name, version and platform, for people."""
         version = self._client.version()
-        return f"Docker {version['Version']}, {version['Os']}/{version['Arch']}"
+        parts = [str(part["Name"]) for part in version.get("Components") or ()]
+        name = "Podman" if any(part.startswith("Podman") for part in parts) else "Docker"
+        return f"{name} {version['Version']}, {version['Os']}/{version['Arch']}"
 
     @property
     def platform(self) -> str:
@@ -158,7 +133,7 @@ class Engine:
             EngineError: the engine cannot reach the registry, or refuses the image.
         """
         reference = f"{repository}@{digest}"
-        with _translated(f"pull {reference}"):
+        with translated(f"pull {reference}"):
             # A digest goes in the place of the tag in the engine's API.
             for line in self._client.api.pull(
                 repository,
@@ -177,16 +152,16 @@ class Engine:
 
     def entrypoint(self, image: str) -> tuple[str, ...]:
         """The entrypoint of an image that the engine has."""
-        with _translated(f"inspect {image}"):
+        with translated(f"inspect {image}"):
             return tuple(self._client.images.get(image).attrs["Config"]["Entrypoint"] or ())
 
     @contextmanager
     def pulled(
-        self, repository: str, digest: Digest, auth: Mapping[str, str] | None = None
+        self, repository: str, digest: Digest, auth: Mapping[str, str] | None = None, *, mark: str = ""
     ) -> Iterator[EngineImage]:
         """Have an image by digest for a while; unless it was there before, it is removed at the end.
 
-        Of several that hold one image at the same time, the last removes it.
+        Of several that hold one image at the same time, the last removes it. `mark` is nobody else's.
 
         Raises:
             EngineError: as `pull` does.
@@ -194,41 +169,60 @@ class Engine:
         there = self._kept_images()
         for attempt in range(1, _ATTEMPTS + 1):
             reference = self.pull(repository, digest, auth)
-            tag = f"{PROOF_REPOSITORY}:{uuid.uuid4().hex}"
-            with _translated(f"tag {reference}"):
+            own = mark or uuid.uuid4().hex
+            tag = f"{PROOF_REPOSITORY}:{own}"
+            with translated(f"tag {reference}"):
                 try:
                     # From here on nobody's removal of the reference removes the image.
                     found = self._client.images.get(reference)
-                    found.tag(tag)
+                    found.tag(PROOF_REPOSITORY, tag=own)
                     break
                 except docker.errors.NotFound:
                     if attempt == _ATTEMPTS:
                         raise
         with self._held(tag, there, reference):
-            yield EngineImage(id=str(found.id), name=reference)
+            yield EngineImage(id=str(found.id), name=reference, mark=mark)
 
     @contextmanager
-    def loaded(self, archive: Callable[[str], Iterator[bytes]], name: str) -> Iterator[EngineImage]:
+    def loaded(
+        self, archive: Callable[[str], Iterator[bytes]], name: str, *, mark: str = ""
+    ) -> Iterator[EngineImage]:
         """Have an image from an archive for a while; `archive` makes it for the tag that it is asked for.
 
-        `name` is what people call it.
+        `name` is what people call it; `mark` is nobody else's.
 
         Raises:
             EngineError: the engine refuses the archive.
         """
         there = self._kept_images()
-        tag = f"{PROOF_REPOSITORY}:{uuid.uuid4().hex}"
-        with _translated(f"load {name}"):
+        tag = f"{PROOF_REPOSITORY}:{mark or uuid.uuid4().hex}"
+        with translated(f"load {name}"):
             for line in self._client.api.load_image(archive(tag)) or ():  # type: ignore[no-untyped-call]
                 if "error" in line:
                     raise EngineError(f"the engine cannot load {name}: {line['error']}")
             found = self._client.images.get(tag)
         with self._held(tag, there, ""):
-            yield EngineImage(id=str(found.id), name=name)
+            yield EngineImage(id=str(found.id), name=name, mark=mark)
+
+    def sweep(self, marks: Collection[str]) -> None:
+        """Remove the containers and proofs' tags of processes that are gone, by the marks of those processes.
+
+        An image that a proof pulled stays under its digest: somebody may have wanted it since.
+        """
+        for mark in marks:
+            with translated(f"remove what the killed process {mark} left"):
+                left = self._client.containers.list(
+                    all=True, filters={"label": f"{MARK_LABEL}={mark}"}, ignore_removed=True
+                )
+                for container in left:
+                    with suppress(docker.errors.NotFound):
+                        container.remove(force=True, v=True)
+                with suppress(docker.errors.NotFound):
+                    self._client.images.remove(f"{PROOF_REPOSITORY}:{mark}")
 
     def _kept_images(self) -> set[str]:
         """Ids and digests of the images that somebody has here: all but those that are here for a proof."""
-        with _translated("list its images"):
+        with translated("list its images"):
             kept = [image for image in self._client.api.images() if not _is_for_proof(image)]
         return {str(image["Id"]) for image in kept}.union(*(image["RepoDigests"] or () for image in kept))
 
@@ -237,15 +231,16 @@ class Engine:
         try:
             yield
         except BaseException as failure:
-            _noting(failure, lambda: self._let_go(tag, there, reference))
+            noting(failure, lambda: self._let_go(tag, there, reference))
             raise
         self._let_go(tag, there, reference)
 
     def _let_go(self, tag: str, there: set[str], reference: str) -> None:
         """Remove the tag; and the reference too, unless somebody had it before or is proving the image."""
-        with _translated(f"remove the image {reference or tag}"), suppress(docker.errors.NotFound):
+        with translated(f"remove the image {reference or tag}"), suppress(docker.errors.NotFound):
             found = self._client.images.get(tag)
-            names = {*(found.attrs["RepoTags"] or ()), *(found.attrs["RepoDigests"] or ())}
+            tags = {_local(str(name)) for name in found.attrs["RepoTags"] or ()}
+            names = {*tags, *(found.attrs["RepoDigests"] or ())}
             others = names - {tag, reference}
             self._client.images.remove(tag)
             wanted = reference in there or _is_for_proof({"RepoTags": others})
@@ -260,19 +255,27 @@ class Engine:
             yield made
 
     @contextmanager
-    def together(self) -> Iterator[Together]:
-        """Containers that end together: when the block ends, whatever happens, none of them is left."""
-        containers = Together(self._client)
+    def together(self, *, mark: str = "") -> Iterator[Together]:
+        """Containers that end together: when the block ends, whatever happens, none of them is left.
+
+        Should this process be killed, `sweep` finds them by their `mark`.
+        """
+        containers = Together(self._client, {MARK_LABEL: mark} if mark else {})
         try:
             yield containers
         except BaseException as failure:
-            _noting(failure, containers.end)
+            noting(failure, containers.end)
             raise
         containers.end()
 
-    def run_detached(self, image: str, **options: Any) -> RunningContainer:
-        """Start a container that outlives this process; one that does not start is removed."""
-        with _translated(f"create a container of {image}"):
+    def run_detached(self, image: str, *, mark: str = "", **options: Any) -> RunningContainer:
+        """Start a container that outlives this process; one that does not start is removed.
+
+        With a `mark`, `sweep` finds it by that.
+        """
+        if mark:
+            options["labels"] = {**options.get("labels", {}), MARK_LABEL: mark}
+        with translated(f"create a container of {image}"):
             made = RunningContainer(self._client.containers.create(image, **options))
         try:
             made.start()
@@ -283,195 +286,8 @@ class Engine:
 
     def find_container(self, name_or_id: str) -> RunningContainer | None:
         """The container of this name or id, if there is one."""
-        with _translated(f"look for container {name_or_id}"):
+        with translated(f"look for container {name_or_id}"):
             try:
                 return RunningContainer(self._client.containers.get(name_or_id))
             except docker.errors.NotFound:
                 return None
-
-
-class Together:
-    """Temporary containers, made from several threads; `end` also ends those that are being created."""
-
-    def __init__(self, client: docker.DockerClient) -> None:
-        self._client = client
-        self._lock = threading.Lock()
-        self._made: dict[str, Container] = {}
-        self._ended = False
-
-    @contextmanager
-    def container(self, image: str, **options: Any) -> Iterator[RunningContainer]:
-        """A created container, removed with force at the end of the block, or before it by `end`.
-
-        Raises:
-            EngineError: the engine refused, or `end` was called.
-        """
-        with _translated(f"create a container of {image}"):
-            made = self._client.containers.create(image, **options)
-        with self._lock:
-            self._made[str(made.id)] = made
-            ended = self._ended
-        if ended:
-            self._remove(made)
-            raise EngineError(f"no container of {image} is wanted any more")
-        try:
-            yield RunningContainer(made)
-        except BaseException as failure:
-            _noting(failure, lambda: self._remove(made))
-            raise
-        self._remove(made)
-
-    def end(self) -> None:
-        """Remove every container now, so that threads that wait for one stop waiting."""
-        with self._lock:
-            self._ended = True
-            made = list(self._made.values())
-        with ExitStack() as removals:  # each is tried, whatever happens to the one before
-            for container in made:
-                removals.callback(self._remove, container)
-
-    def _remove(self, made: Container) -> None:
-        with self._lock:
-            if self._made.pop(str(made.id), None) is None:
-                return
-        with _translated(f"remove container {made.short_id}"), suppress(docker.errors.NotFound):
-            made.remove(force=True, v=True)
-
-
-class RunningContainer:
-    """One container."""
-
-    def __init__(self, container: Container) -> None:
-        self._container = container
-
-    @property
-    def id(self) -> str:
-        """The container's full id."""
-        return str(self._container.id)
-
-    @property
-    def image(self) -> str:
-        """The reference that the container was made from."""
-        return str(self._container.attrs["Config"]["Image"])
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """The labels, the image's among them."""
-        return dict(self._container.labels)
-
-    def start(self) -> None:
-        """Start the process."""
-        with _translated(f"start container {self._container.short_id}"):
-            self._container.start()
-
-    def wait(self, timeout_s: float) -> int:
-        """Wait for the end of the process; its exit code.
-
-        Raises:
-            EngineError: it did not end in time, or the engine went away.
-        """
-        with _translated(f"wait {timeout_s:.0f} s for the end of container {self._container.short_id}"):
-            return int(self._container.wait(timeout=timeout_s)["StatusCode"])
-
-    def state(self) -> tuple[str, int]:
-        """Status word and exit code."""
-        with _translated(f"inspect container {self._container.short_id}"):
-            self._container.reload()
-        state = self._container.attrs["State"]
-        return str(state["Status"]), int(state["ExitCode"])
-
-    def host_port(self, port: int) -> str:
-        """`HOST:PORT` on which a published port is reached.
-
-        Raises:
-            EngineError: none is, as the process ended already; the message has the end of its log.
-        """
-        status, code = self.state()
-        published = (self._container.attrs["NetworkSettings"]["Ports"] or {}).get(f"{port}/tcp")
-        if not published:
-            raise EngineError(f"the container is {status} ({code}):\n{self.logs(tail=20)}")
-        return f"{published[0]['HostIp']}:{published[0]['HostPort']}"
-
-    def logs(self, *, stdout: bool = True, stderr: bool = True, tail: int | Literal["all"] = "all") -> str:
-        """What the process wrote."""
-        with _translated(f"read the logs of container {self._container.short_id}"):
-            raw: bytes = self._container.logs(stdout=stdout, stderr=stderr, tail=tail)
-        return raw.decode("utf-8", "replace")
-
-    def follow(self) -> Iterator[str]:
-        """What the process writes, as it comes, until it ends."""
-        with _translated(f"follow the logs of container {self._container.short_id}"):
-            for chunk in self._container.logs(stream=True, follow=True):
-                yield chunk.decode("utf-8", "replace")
-
-    def remove(self) -> None:
-        """Stop the process and remove the container with its volumes."""
-        with _translated(f"remove container {self._container.short_id}"):
-            self._container.stop(timeout=10)
-            self._container.remove(force=True, v=True)
-
-    def put(self, tar: BinaryIO, *, under: str = "/") -> None:
-        """Unpack a tar stream into the container's file system."""
-        with _translated(f"copy files into container {self._container.short_id}"):
-            self._container.put_archive(under, tar)
-
-    def get(self, path: str, into: BinaryIO) -> None:
-        """Write a file or directory of the container as a tar stream."""
-        with _translated(f"copy {path} from container {self._container.short_id}"):
-            chunks, _ = self._container.get_archive(path)
-            into.writelines(chunks)
-
-    def read_file(self, path: str) -> bytes:
-        """The bytes of one small file."""
-        with _translated(f"read {path} from container {self._container.short_id}"):
-            chunks, _ = self._container.get_archive(path)
-            raw = b"".join(chunks)
-        with tarfile.open(fileobj=io.BytesIO(raw)) as archive:
-            member = archive.extractfile(archive.getmembers()[0])
-            if member is None:
-                raise EngineError(f"{path} in container {self._container.short_id} is not a file")
-            return member.read()
-
-    def execute(self, command: Sequence[str], environment: Mapping[str, str], timeout_s: float) -> Executed:
-        """Run a command in the container and wait for it.
-
-        Raises:
-            EngineError: the engine refused, or the command took longer than `timeout_s`.
-        """
-        api = self._container.client.api  # type: ignore[union-attr]
-        with _translated(f"run a command in container {self._container.short_id}"):
-            made = api.exec_create(self._container.id, list(command), environment=dict(environment))
-            stream = api.exec_start(made["Id"], socket=True)
-            # Behind a Unix or TCP socket the SDK hands out a wrapper that cannot be read to its end.
-            raw = cast(socket.socket, getattr(stream, "_sock"))  # noqa: B009 -- private in the stubs
-            raw.settimeout(timeout_s)
-            try:
-                out = _demultiplexed(raw)
-            except TimeoutError as error:
-                raise EngineError(f"a command in the container took longer than {timeout_s:.0f} s") from error
-            finally:
-                stream.close()
-            code = int(api.exec_inspect(made["Id"])["ExitCode"] or 0)
-        return Executed(exit_code=code, stdout=out[_STDOUT], stderr=out[_STDERR])
-
-
-def _demultiplexed(raw: socket.socket) -> dict[int, str]:
-    """Split the engine's stream: frames of a kind byte, three zeros, a length, and the bytes.
-
-    Source: Docker Engine API, "Attach to a container", stream format.
-    """
-    collected = {_STDOUT: bytearray(), _STDERR: bytearray()}
-    while header := _received(raw, 8):
-        kind, length = struct.unpack(">BxxxL", header)
-        collected.setdefault(kind, bytearray()).extend(_received(raw, length))
-    return {kind: bytes(data).decode("utf-8", "replace") for kind, data in collected.items()}
-
-
-def _received(raw: socket.socket, length: int) -> bytes:
-    data = bytearray()
-    while len(data) < length:
-        chunk = raw.recv(min(length - len(data), 1 << 16))
-        if not chunk:
-            break
-        data.extend(chunk)
-    return bytes(data)

@@ -17,7 +17,8 @@ from typing import Any
 from runbake.errors import ProofFailed
 from runbake.image import Blob
 from runbake.runtime.compare import differences
-from runbake.runtime.engine import Engine, EngineImage, Executed, RunningContainer, Together
+from runbake.runtime.container import Executed, RunningContainer, Together
+from runbake.runtime.engine import Engine, EngineImage
 from runbake_serving import contract
 
 READY_WITHIN_S = 120.0
@@ -79,7 +80,7 @@ def prove(engine: Engine, subject: EngineImage, platform: str, question: Questio
     image = subject.name
     python = _interpreter(engine, subject)
     # Two containers that know nothing of each other. They end before the pool does, which waits for both.
-    with ThreadPoolExecutor(2) as pool, engine.together() as containers:
+    with ThreadPoolExecutor(2) as pool, engine.together(mark=subject.mark) as containers:
         probing = pool.submit(_probe, containers, subject, python)
         asking = pool.submit(_ask_reference, containers, subject, python, question)
         report = probing.result()
@@ -205,5 +206,5 @@ def _check_equal(image: str, who: str, expected: object, found: object, toleranc
         shown = "\n  ".join(unequal[:_SHOWN])
         raise ProofFailed(
             f"{image} answers otherwise than {who}, in {len(unequal)} places:\n  {shown}",
-            hint=f"set {contract.ENV_DATAFRAME_PATH}=always in the image if the array path is at fault",
+            hint="if it answers arrays otherwise than DataFrames: runbake containerize --dataframe-path",
         )

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
 
@@ -14,8 +15,9 @@ import docker.errors
 from docker.models.containers import Container
 
 from runbake.errors import DeployUnderWay, EngineError
-from runbake.runtime.engine import Engine, RunningContainer
-from runbake.runtime.engine import _translated as translated
+from runbake.runtime.container import RunningContainer
+from runbake.runtime.engine import Engine
+from runbake.runtime.failure import translated
 
 _SHORT_LIVED: dict[str, Any] = {
     "cap_drop": ["ALL"],
@@ -27,6 +29,7 @@ _SHORT_LIVED: dict[str, Any] = {
 _RESTART: Any = {"Name": "unless-stopped"}
 _HOLD = "import sys; sys.stdin.read()"
 _LOCK_WAIT_S = 5.0
+_GOING_S = 10.0
 """A lock whose holder was killed is gone within this time."""
 
 
@@ -59,7 +62,7 @@ class ContainerSpec:
 class ContainerFacts:
     """What the engine says of a container.
 
-    `status` is Docker's word; `started_at` is RFC 3339, and sorts as text. `published` is `HOST:PORT`, ""
+    `status` is Docker's word; `started_at` is the year 1 where it never was. `published` is `HOST:PORT`, ""
     where no port is. `environment` holds `NAME=VALUE`s, the image's among them.
     """
 
@@ -68,7 +71,7 @@ class ContainerFacts:
     image: str
     status: str
     exit_code: int
-    started_at: str
+    started_at: datetime
     network: str
     published: str
     labels: Mapping[str, str]
@@ -175,13 +178,17 @@ class Standing:
         return self.facts(container_id).exit_code
 
     def remove(self, container_id: str) -> None:
-        """Remove it, running or not; nothing if it is gone or going."""
+        """Remove it, running or not; nothing if it is gone. One that is going already is waited for."""
         with translated(f"remove container {container_id[:12]}"), suppress(docker.errors.NotFound):
             try:
                 self._client.api.remove_container(container_id, force=True, v=True)
             except docker.errors.APIError as error:
                 if error.status_code != 409 or "already in progress" not in str(error.explanation):
                     raise
+                give_up_at = time.monotonic() + _GOING_S
+                while time.monotonic() < give_up_at:
+                    self._client.api.inspect_container(container_id)
+                    time.sleep(0.05)
 
     @contextmanager
     def locked(self, name: str, image: str, python: str, labels: Mapping[str, str]) -> Iterator[None]:
@@ -264,6 +271,19 @@ def _host_options(spec: ContainerSpec) -> dict[str, Any]:
     }
 
 
+def moment_of(text: str) -> datetime:
+    """An engine's time, RFC 3339 with up to nine decimals (`Z` or an offset), in UTC to the microsecond.
+
+    Raises:
+        EngineError: it is none.
+    """
+    try:
+        # Python 3.11 reads as many decimals as there are, and keeps six.
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise EngineError(f"the engine answered with a time that is none: {text[:80]!r}") from error
+
+
 def _facts(container: Container) -> ContainerFacts:
     attrs: dict[str, Any] = container.attrs
     state, host = attrs["State"], attrs["HostConfig"]
@@ -273,7 +293,7 @@ def _facts(container: Container) -> ContainerFacts:
         image=str(attrs["Image"]),
         status=str(state["Status"]),
         exit_code=int(state["ExitCode"]),
-        started_at=str(state["StartedAt"]),
+        started_at=moment_of(str(state["StartedAt"])),
         network=str(host["NetworkMode"]),
         published=_published(attrs["NetworkSettings"].get("Ports") or host.get("PortBindings") or {}),
         labels=dict(attrs["Config"]["Labels"] or {}),

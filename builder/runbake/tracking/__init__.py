@@ -3,6 +3,7 @@
 from runbake.tracking._door import MLFLOW_DEFAULTS, use_mlflow_defaults
 from runbake.tracking.reference import ByExperiment, RunRef
 from runbake.tracking.run import (
+    Change,
     DatasetInput,
     FetchedFile,
     FetchedModel,
@@ -10,14 +11,20 @@ from runbake.tracking.run import (
     Metric,
     ModelDescription,
     ModelFile,
+    NotedPromotion,
+    PromotedFacts,
     PromotedRun,
     PromotedSummary,
     Promotion,
+    RegisteredVersion,
+    RunFacts,
+    RunRecord,
 )
 from runbake.tracking.tracking import Tracking
 
 __all__ = [
     "ByExperiment",
+    "Change",
     "DatasetInput",
     "FetchedFile",
     "FetchedModel",
@@ -26,9 +33,14 @@ __all__ = [
     "Metric",
     "ModelDescription",
     "ModelFile",
+    "NotedPromotion",
+    "PromotedFacts",
     "PromotedRun",
     "PromotedSummary",
     "Promotion",
+    "RegisteredVersion",
+    "RunFacts",
+    "RunRecord",
     "RunRef",
     "Tracking",
     "use_mlflow_defaults",

@@ -24,7 +24,8 @@ import requests
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from runbake.errors import ArtifactMissing, TrackingError, UnsafePath
-from runbake.tracking._door import Door, redacted
+from runbake.redaction import redacted
+from runbake.tracking._door import Door
 from runbake.tracking.run import ModelFile
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ import errno
 import re
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -24,6 +25,7 @@ from runbake.errors import (
     TrackingAuthError,
     TrackingError,
 )
+from runbake.redaction import redacted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -46,15 +48,15 @@ MLFLOW_DEFAULTS: Final = MappingProxyType(
 CLOUD_LIBRARIES: Final = frozenset({"azure", "boto3", "botocore", "google", "paramiko", "urllib3"})
 """Where exceptions come from that MLflow's artifact stores let through untranslated."""
 
-_USERINFO = re.compile(r"(?<=://)[^/@\s\"']+@")
-_SIGNATURE = re.compile(
-    r"(?i)\b(X-Amz-Signature|X-Amz-Credential|X-Amz-Security-Token|X-Goog-Signature|Signature|sig)=[^&\s\"']+"
-)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _BARE_STATUS = re.compile(r"failed with error code (\d{3})")
 _RETRIED_STATUS = re.compile(r"too many (\d{3}) error responses")
 _BAD_SETTING = re.compile(r"^Failed to convert (?P<value>.{1,80}) for (?P<name>MLFLOW_[A-Z_]+):")
 """What MLflow says of an environment variable that is no number."""
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_HOST_PORT = re.compile(r"[A-Za-z0-9.-]+:[0-9]{1,5}(?:/|$)")
+_WORDS = frozenset({"databricks", "databricks-uc", "uc"})
+"""Tracking URIs of MLflow's that are one word."""
 _AUTH_CODES = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"})
 _MISSING_CODES = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "ENDPOINT_NOT_FOUND"})
 
@@ -77,11 +79,6 @@ def use_mlflow_defaults(environment: MutableMapping[str, str]) -> None:
         environment.setdefault(name, value)
 
 
-def redacted(text: str) -> str:
-    """The text without credentials in its URLs: user and password, and the signatures of presigned ones."""
-    return _SIGNATURE.sub(r"\1=***", _USERINFO.sub("***@", text))
-
-
 def without_userinfo(uri: str) -> str:
     """The URI with user and password removed."""
     parts = urlsplit(uri)
@@ -94,13 +91,32 @@ def one_line(text: str, limit: int = 300) -> str:
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
+def _checked_uri(uri: str) -> str:
+    """The tracking URI, if MLflow would not take a slip of the pen for a new directory of that name.
+
+    Raises:
+        ConfigError: it is neither a URI nor a directory that is there.
+    """
+    if uri != uri.strip():
+        raise ConfigError(f"the tracking URI {redacted(uri)[:200]!r} begins or ends with a blank")
+    if _HOST_PORT.match(uri):
+        shown = redacted(uri)[:200]
+        raise ConfigError(f"the tracking URI {shown!r} has no scheme", hint=f"write http://{shown}")
+    if not (_SCHEME.match(uri) or uri in _WORDS or Path(uri).is_dir()):
+        raise ConfigError(
+            f"the tracking URI {redacted(uri)[:200]!r} is neither a URI nor a directory that is there",
+            hint="write http://HOST:PORT, or sqlite:///FILE",
+        )
+    return uri
+
+
 class Door:
     """A tracking server: its address, and the MLflow client once somebody asked for it."""
 
     def __init__(self, uri: str, *, timeout_s: float, local_artifacts: bool = False) -> None:
         if not uri.strip():
             raise ConfigError("no MLflow tracking server is named", hint="set MLFLOW_TRACKING_URI")
-        self.uri = uri.rstrip("/")
+        self.uri = _checked_uri(uri).rstrip("/")
         self.timeout_s = timeout_s
         self._local_artifacts = local_artifacts
         self._client: MlflowClient | None = None

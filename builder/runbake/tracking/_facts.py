@@ -9,10 +9,18 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runbake.redaction import redacted
 from runbake.tracking._artifacts import store_at
-from runbake.tracking._door import Door, redacted
-from runbake.tracking._promotion import PROMOTED_AT, at_ms_of
-from runbake.tracking.run import DatasetInput, Metric, PromotedSummary
+from runbake.tracking._door import Door
+from runbake.tracking._promotion import PROMOTED_AT, at_ms_of, order_of
+from runbake.tracking.run import (
+    DatasetInput,
+    Metric,
+    NotedPromotion,
+    PromotedFacts,
+    PromotedSummary,
+    RunFacts,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput as MlflowDatasetInput
@@ -27,6 +35,23 @@ SOURCE_TAGS = (
     "mlflow.source.type",
 )
 _CONTEXT = "mlflow.data.context"
+
+
+def facts_of(door: Door, run: Run, experiment_name: str) -> RunFacts:
+    """What the run says of itself, as of its end."""
+    return RunFacts(
+        run_id=str(run.info.run_id),
+        run_name=str(run.info.run_name or ""),
+        experiment_id=str(run.info.experiment_id),
+        experiment_name=experiment_name,
+        user=user_of(run),
+        start_time_ms=int(run.info.start_time or 0),
+        end_time_ms=int(run.info.end_time or 0),
+        params=params_of(run),
+        metrics=metrics_of(door, run),
+        source_tags=source_tags_of(run),
+        datasets=datasets_of(run),
+    )
 
 
 def params_of(run: Run) -> tuple[tuple[str, str], ...]:
@@ -48,15 +73,16 @@ def source_tags_of(run: Run) -> tuple[tuple[str, str], ...]:
 def metrics_of(door: Door, run: Run) -> tuple[Metric, ...]:
     """The last value of each metric as of the run's end, sorted by name.
 
-    A metric logged only later (an evaluation, say) is left out: it was not fixed when the run ended.
+    A metric logged only later (an evaluation, say) is left out: it was not fixed when the run ended. A run
+    that goes on has those that it has.
     """
-    end_ms = int(run.info.end_time)
+    end_ms = run.info.end_time
     found: list[Metric] = []
     for latest in run.data.to_proto().metrics:
-        if latest.timestamp <= end_ms:
+        if end_ms is None or latest.timestamp <= end_ms:
             found.append(_metric(latest.key, latest.value, latest.step, latest.timestamp))
         else:
-            found.extend(_as_of(door, run.info.run_id, latest.key, end_ms))
+            found.extend(_as_of(door, run.info.run_id, latest.key, int(end_ms)))
     return tuple(sorted(found, key=lambda metric: metric.name))
 
 
@@ -118,7 +144,7 @@ def newest_first(summary: PromotedSummary) -> tuple[int, str]:
 
 
 def small_artifact(door: Door, root: str, path: str) -> str | None:
-    """The text of one artifact; None where its directory does not list it."""
+    """The text of one artifact, what is no UTF-8 in it replaced; None where it is not listed."""
     directory, _, name = path.rpartition("/")
     store = store_at(door, root)
     if not any(entry.name == name and not entry.is_directory for entry in store.list_directory(directory)):
@@ -126,4 +152,28 @@ def small_artifact(door: Door, root: str, path: str) -> str | None:
     with tempfile.TemporaryDirectory() as scratch:
         target = Path(scratch) / "artifact"
         store.fetch(path, target, lambda _arrived: None)
-        return target.read_text(encoding="utf-8")
+        return target.read_text(encoding="utf-8", errors="replace")
+
+
+def noted(run: Run, of: str, note: str) -> NotedPromotion:
+    """The run as those see it who watch for promotions and keep the tag `note`."""
+    tags = run.data.tags
+    return NotedPromotion(
+        run_id=str(run.info.run_id),
+        of=str(of),
+        at_ms=order_of(tags, int(run.info.end_time or 0))[0],
+        mark=str(tags.get(PROMOTED_AT, "")),
+        note=str(tags.get(note, "")),
+    )
+
+
+def promoted_facts(run: Run, tag: tuple[str, str]) -> PromotedFacts:
+    """The run in a few words, as promoted by this tag."""
+    return PromotedFacts(
+        run_id=str(run.info.run_id),
+        artifact_uri=redacted(str(run.info.artifact_uri or "")),
+        user=user_of(run),
+        start_time_ms=int(run.info.start_time or 0),
+        at_ms=order_of(run.data.tags, int(run.info.end_time or 0))[0],
+        tags=(tag,),
+    )

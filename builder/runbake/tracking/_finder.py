@@ -78,7 +78,7 @@ class Finder:
         if not runs:
             raise NotPromoted(
                 f"no finished run of experiment {name!r} has the tag {self._tag[0]}={self._tag[1]}",
-                hint="promote one with: runbake promote RUN",
+                hint=f"promote one with: {_promotion.promoting('RUN', self._tag)}",
             )
         # The run id decides between equal times, so that everybody gets the same answer.
         return max(

@@ -12,6 +12,7 @@ from runbake.tracking._artifacts import store_at
 from runbake.tracking._door import Door, one_line
 from runbake.tracking._mlmodel import MLMODEL
 from runbake.tracking.reference import RunRef
+from runbake.tracking.run import RegisteredVersion
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
@@ -48,6 +49,37 @@ def model_of_run(door: Door, run: Run, name: str) -> Candidate:
     # The run has ended: beside a finished model, an unfinished one is what an interrupted attempt left.
     usable = [model for model in fitting if model.status == _READY] or fitting
     return ready(chosen(usable, run_id=run_id, name=name, others=sorted({m.name for m in logged})))
+
+
+def logged_by(door: Door, run: Run) -> tuple[tuple[str, str], ...]:
+    """Names and ids of what the run logged as models; a model of MLflow 2 has its path and no id."""
+    logged = {(model.name, model.model_id) for model in _logged_models(door, run)}
+    named = {name for name, _ in logged}
+    paths = _paths_in_history(run.data.tags.get(_HISTORY, "")) - named
+    return tuple(sorted(logged | {(path, "") for path in paths}))
+
+
+def versions_of(door: Door, run_id: str) -> tuple[RegisteredVersion, ...]:
+    """The registered versions that name the run with their aliases, sorted by name and number."""
+    found: list[tuple[str, str]] = []
+    token: str | None = None
+    with door.translated(f"registered versions of run {run_id}"):
+        while True:
+            page = door.client().search_model_versions(f"run_id = '{run_id}'", page_token=token)
+            found.extend((str(one.name), str(one.version)) for one in page)
+            token = page.token
+            if not token:
+                break
+        # MLflow's search leaves the aliases out.
+        aliases = {name: door.client().get_registered_model(name).aliases for name, _ in found}
+    return tuple(
+        RegisteredVersion(
+            name=name,
+            version=version,
+            aliases=tuple(sorted(alias for alias, of in aliases[name].items() if str(of) == version)),
+        )
+        for name, version in sorted(found, key=lambda one: (one[0], len(one[1]), one[1]))
+    )
 
 
 def chosen(fitting: Sequence[Candidate], *, run_id: str, name: str, others: Sequence[str]) -> Candidate:
@@ -99,6 +131,7 @@ def model_of_version(door: Door, version: ModelVersion) -> tuple[Candidate, str]
 
     Raises:
         ModelNotReady: its registration failed or is under way.
+        NoModel: it names another run than the one that logged its model.
         RunNotFound: it came from no run.
     """
     label = f"models:/{version.name}/{version.version}"
@@ -109,8 +142,13 @@ def model_of_version(door: Door, version: ModelVersion) -> tuple[Candidate, str]
         )
     model_id = str(version.model_id or "") or _model_id_of_source(door, str(version.source or ""))
     if model_id:
-        model, run_id = logged_model(door, model_id)
-        run_id = str(version.run_id or "") or run_id
+        model, logged_by_run = logged_model(door, model_id)
+        run_id = str(version.run_id or "") or logged_by_run
+        if logged_by_run not in ("", run_id):
+            raise NoModel(
+                f"{label} names the run {run_id}, but its model {model_id} was logged by run {logged_by_run}",
+                hint=f"nothing says which trained it; name the model itself: models:/{model_id}",
+            )
     else:
         with door.translated(f"download location of {label}"):
             uri = door.client().get_model_version_download_uri(version.name, version.version)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from runbake.errors import ConfigError, NotPromoted
 from runbake.tracking.reference import RunRef
-from runbake.tracking.run import Promotion
+from runbake.tracking.run import Change, Promotion
 
 PROMOTED_AT = "runbake.promoted_at"
+USUAL_TAG = ("promote", "true")
 
 _TAG_NAME = re.compile(r"[\w./ -]{1,250}")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
@@ -88,8 +90,24 @@ def promotion_of(
         return Promotion(how="version", detail=", ".join(sorted(aliases)), at_ms=None, ordered_by=ordered_by)
     if allow_unpromoted:
         return Promotion(how="unpromoted", detail="", at_ms=None, ordered_by=ordered_by)
-    named = "" if asked is None else f" (asked for as {asked})"
+    named = "" if asked is None or str(asked) == run_id else f" (asked for as {asked})"
     raise NotPromoted(
         f"run {run_id}{named} has no tag {tag[0]}={tag[1]}, and no alias was named",
-        hint=f"promote it with: runbake promote {run_id}; or build it all the same with --unpromoted",
+        hint=f"promote it with: {promoting(run_id, tag)}; or build it all the same with --unpromoted",
     )
+
+
+def promoting(run: str, tag: tuple[str, str]) -> str:
+    """The command that promotes a run by this tag."""
+    option = "" if tag == USUAL_TAG else f" --promote-tag {shlex.quote(f'{tag[0]}={tag[1]}')}"
+    return f"runbake promote {run}{option}"
+
+
+def changes(before: Mapping[str, str], wanted: Mapping[str, str | None]) -> tuple[Change, ...]:
+    """What becomes of each tag of a run; None is "not there"."""
+    return tuple(Change(tag=tag, before=before.get(tag), after=after) for tag, after in wanted.items())
+
+
+def stops_in(tags: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """What runbake wrote on a run of what came from it (`runbake.image`, …), sorted."""
+    return tuple(sorted((key, value) for key, value in tags.items() if key.startswith("runbake.")))

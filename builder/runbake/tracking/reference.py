@@ -58,6 +58,8 @@ class RunRef:
 
         Source: mlflow/utils/validation.py and mlflow/store/artifact/utils/models.py of 3.17.
         """
+        if text != text.strip():
+            raise _refused(text, "it begins or ends with a blank")
         if _RUN_ID.fullmatch(text):
             return cls(text=text, kind="run", run_id=text)
         if text.startswith("runs:/"):

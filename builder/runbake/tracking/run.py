@@ -72,6 +72,35 @@ class PromotedSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NotedPromotion:
+    """A promotion as those see it who watch for new ones, with one tag that they keep on the run.
+
+    `of` is the experiment's or registered model's name. `at_ms` is when it was promoted, else the run's end.
+    `mark` tells it from other promotions of the same run: its moment, "" where the tag was set by hand,
+    `NAME@ALIAS/VERSION` of an alias. `note` is the tag's value, "" without one.
+    """
+
+    run_id: str
+    of: str
+    at_ms: int
+    mark: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotedFacts:
+    """A promoted, finished run in a few words; `tags` is the promotion tag, and `at_ms` when it was promoted,
+    else the run's end."""
+
+    run_id: str
+    artifact_uri: str
+    user: str
+    start_time_ms: int
+    at_ms: int
+    tags: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFile:
     """A file of the model: POSIX path relative to the model directory."""
 
@@ -80,13 +109,9 @@ class ModelFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PromotedRun:
-    """A model that somebody promoted, with the run it came from.
+class RunFacts:
+    """What a run says of itself. Times are UTC milliseconds since 1970, 0 where there is none yet."""
 
-    Read once; nothing downstream asks MLflow again. Times are UTC milliseconds since 1970.
-    """
-
-    asked: str
     run_id: str
     run_name: str
     experiment_id: str
@@ -98,6 +123,42 @@ class PromotedRun:
     metrics: tuple[Metric, ...]  # sorted by name
     source_tags: tuple[tuple[str, str], ...]  # allow-listed mlflow.source.*, sorted; URLs without credentials
     datasets: tuple[DatasetInput, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord(RunFacts):
+    """A run as MLflow has it now, whatever its state: what it is, and what came from it.
+
+    `status` is MLflow's. `promotion` is the tag that promotes it, "" where it has none; `promoted_at_ms` is
+    None where no time is kept. `models` are names and ids of the models that it logged, `versions` the
+    registered ones with their aliases, `stops` what runbake wrote on the run (`runbake.image`, …), sorted.
+    """
+
+    status: str
+    promotion: str
+    promoted_at_ms: int | None
+    models: tuple[tuple[str, str], ...]
+    versions: tuple[RegisteredVersion, ...]
+    stops: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisteredVersion:
+    """A version in the model registry, and the aliases that point to it now."""
+
+    name: str
+    version: str
+    aliases: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotedRun(RunFacts):
+    """A model that somebody promoted, with the run it came from.
+
+    Read once; nothing downstream asks MLflow again.
+    """
+
+    asked: str
     model_id: str  # m-<32 hex>, "" for models logged by MLflow 2
     model_name: str  # the name or artifact path it was logged under
     registered_name: str  # only if RUN named it, else ""
@@ -105,6 +166,15 @@ class PromotedRun:
     model_uri: str  # where `fetch_model` reads
     files: tuple[ModelFile, ...]  # sorted by path; without registered_model_meta
     promotion: Promotion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What `promote` or `demote` did to one tag of a run; None is "not there"."""
+
+    tag: str
+    before: str | None
+    after: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

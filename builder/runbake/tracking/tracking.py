@@ -5,27 +5,37 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from runbake.errors import (
     ArtifactMissing,
     InvalidReference,
-    RunNotFinished,
     TrackingError,
 )
 from runbake.tracking import _facts, _promotion
 from runbake.tracking._artifacts import files_in, store_at
 from runbake.tracking._door import Door, without_userinfo
 from runbake.tracking._fetch import Arrived, Progress, describe, fetch
-from runbake.tracking._finder import Finder
 from runbake.tracking._mlmodel import MLMODEL
-from runbake.tracking._models import model_of_run, ready
+from runbake.tracking._models import logged_by, model_of_run, ready, versions_of
+from runbake.tracking._watching import Watching, finished
 from runbake.tracking.reference import ByExperiment, RunRef
-from runbake.tracking.run import FetchedModel, ModelDescription, ModelFile, PromotedRun, PromotedSummary
+from runbake.tracking.run import (
+    Change,
+    FetchedModel,
+    ModelDescription,
+    ModelFile,
+    PromotedRun,
+    PromotedSummary,
+    RunFacts,
+    RunRecord,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -36,7 +46,7 @@ _LONGEST_TAG = 5000  # characters; MLflow 2's limit, MLflow 3 takes 8000
 _MOST_TAGS = 100  # in one request
 
 
-class Tracking:
+class Tracking(Watching):
     """An MLflow tracking server, over HTTP, with MLflow's own authentication settings.
 
     Nothing is imported or asked before the first call. Credentials in the URI work and are never shown.
@@ -58,13 +68,14 @@ class Tracking:
         self,
         tracking_uri: str,
         *,
-        promote_tag: tuple[str, str] = ("promote", "true"),
+        promote_tag: tuple[str, str] = _promotion.USUAL_TAG,
         timeout_s: float = 12.0,
         local_artifacts: bool = False,
     ) -> None:
-        self._door = Door(tracking_uri, timeout_s=timeout_s, local_artifacts=local_artifacts)
-        self._tag = _promotion.checked_tag(promote_tag)
-        self._finder = Finder(self._door, self._tag)
+        super().__init__(
+            Door(tracking_uri, timeout_s=timeout_s, local_artifacts=local_artifacts),
+            _promotion.checked_tag(promote_tag),
+        )
 
     def __repr__(self) -> str:
         return f"Tracking({self._door.address!r})"
@@ -89,7 +100,7 @@ class Tracking:
         """
         wanted = _wanted_name(ref, model_name)
         found = self._finder.found(ref)
-        run = _finished(found.run)
+        run = finished(found.run)
         promotion = _promotion.promotion_of(
             ref if isinstance(ref, RunRef) else None,
             tags=run.data.tags,
@@ -104,18 +115,8 @@ class Tracking:
             raise InvalidReference(f"{ref} is the model {model.name!r}, and not {wanted!r}")
         files = self._files_of(model.location, model.name)
         return PromotedRun(
+            **_fields(self._facts_of(run)),
             asked=str(ref),
-            run_id=run.info.run_id,
-            run_name=str(run.info.run_name or ""),
-            experiment_id=str(run.info.experiment_id),
-            experiment_name=self._finder.experiment(run.info.experiment_id).name,
-            user=_facts.user_of(run),
-            start_time_ms=int(run.info.start_time or 0),
-            end_time_ms=int(run.info.end_time),
-            params=_facts.params_of(run),
-            metrics=_facts.metrics_of(self._door, run),
-            source_tags=_facts.source_tags_of(run),
-            datasets=_facts.datasets_of(run),
             model_id=model.model_id,
             model_name=model.name,
             registered_name=str(found.version.name) if found.version is not None else "",
@@ -199,8 +200,30 @@ class Tracking:
         Raises:
             RunNotFound: MLflow does not know the run.
         """
-        tags = self._finder.run(run_id).data.tags
-        return tuple(sorted((key, value) for key, value in tags.items() if key.startswith("runbake.")))
+        return _promotion.stops_in(self._finder.run(run_id).data.tags)
+
+    def record_of(self, ref: RunRef) -> RunRecord:
+        """Everything that MLflow knows of a run, in whatever state it is.
+
+        Raises:
+            RunNotFound: MLflow does not know it.
+        """
+        run = self._finder.found(ref).run
+        tags = run.data.tags
+        name, value = self._tag
+        return RunRecord(
+            **_fields(self._facts_of(run)),
+            status=str(run.info.status),
+            promotion=f"{name}={value}" if tags.get(name) == value else "",
+            promoted_at_ms=_promotion.at_ms_of(tags.get(_promotion.PROMOTED_AT, "")),
+            models=logged_by(self._door, run),
+            versions=versions_of(self._door, str(run.info.run_id)),
+            stops=_promotion.stops_in(tags),
+        )
+
+    def _facts_of(self, run: Run) -> RunFacts:
+        experiment = self._finder.experiment(run.info.experiment_id)
+        return _facts.facts_of(self._door, run, str(experiment.name))
 
     def describe(self) -> str:
         """Where the server is and what it can, for people."""
@@ -209,30 +232,46 @@ class Tracking:
 
     # --- writing ---------------------------------------------------------------------------------------
 
-    def promote(self, ref: RunRef, *, now_ms: int) -> str:
-        """Tag the run as promoted at this moment, and return its id; a second time moves the moment.
+    def promote(self, ref: RunRef, *, now_ms: int) -> tuple[str, tuple[Change, ...]]:
+        """Tag the run as promoted at this moment; its id, and each tag before and after.
+
+        A second time moves the moment.
 
         Raises:
             RunNotFinished: only finished runs can be promoted.
+            NoModel: the run has no model of the name that RUN gives.
         """
-        run_id = str(_finished(self._finder.found(ref).run).info.run_id)
-        self._set_tags(
-            run_id, {self._tag[0]: self._tag[1], _promotion.PROMOTED_AT: _promotion.rfc3339_of(now_ms)}
-        )
-        return run_id
-
-    def demote(self, ref: RunRef) -> str:
-        """Take the promotion tags off the run, and return its id; a run without them stays as it is.
-
-        Aliases of the model registry stay: they are not runbake's.
-        """
-        run = self._finder.found(ref).run
+        run = finished(self._named(ref))
+        wanted = {self._tag[0]: self._tag[1], _promotion.PROMOTED_AT: _promotion.rfc3339_of(now_ms)}
         run_id = str(run.info.run_id)
+        self._set_tags(run_id, wanted)
+        return run_id, _promotion.changes(run.data.tags, wanted)
+
+    def demote(self, ref: RunRef) -> tuple[str, tuple[Change, ...]]:
+        """Take the promotion tags off the run; its id, and each tag before and after.
+
+        A run without them stays as it is. Aliases of the model registry stay: they are not runbake's.
+
+        Raises:
+            NoModel: the run has no model of the name that RUN gives.
+        """
+        run = self._named(ref)
+        run_id = str(run.info.run_id)
+        wanted = {self._tag[0]: None, _promotion.PROMOTED_AT: None}
         with self._door.translated(f"run {run_id}"):
-            for key in (_promotion.PROMOTED_AT, self._tag[0]):
+            for key in reversed(wanted):
                 if key in run.data.tags:
                     self._door.client().delete_tag(run_id, key)
-        return run_id
+        return run_id, _promotion.changes(run.data.tags, wanted)
+
+    def _named(self, ref: RunRef) -> Run:
+        """The run that RUN names; where RUN is `runs:/ID/NAME`, with a model of that name."""
+        run = self._finder.found(ref).run
+        names = {name for name, _ in logged_by(self._door, run)} if ref.kind == "run" and ref.name else set()
+        if ref.kind == "run" and ref.name and ref.name not in names:
+            # MLflow 2's tag does not always list it; and where there is none, this says what there is.
+            model_of_run(self._door, run, ref.name)
+        return run
 
     def read_lock(self, run_id: str, key: str) -> str | None:
         """The lock stored on the run under this key; None where there is none."""
@@ -285,6 +324,23 @@ class Tracking:
             )
         self._set_tags(run_id, tags)
 
+    def record_metrics(self, run_id: str, metrics: Mapping[str, float], *, at_ms: int) -> None:
+        """Write metrics to the run, all in one request; what is not finite is left out.
+
+        Raises:
+            TrackingError: MLflow refuses them, or the run is gone.
+        """
+        with self._door.translated(f"metrics of run {run_id}"):
+            client = self._door.client()
+            from mlflow.entities import Metric
+
+            known = [
+                Metric(name, value, at_ms, 0)
+                for name, value in sorted(metrics.items())
+                if math.isfinite(value)
+            ]
+            client.log_batch(run_id, metrics=known)
+
     def _files_of(self, location: str, name: str) -> tuple[ModelFile, ...]:
         with self._door.translated(f"files of model {name!r}", missing=ArtifactMissing):
             files = files_in(store_at(self._door, location))
@@ -303,13 +359,8 @@ class Tracking:
             client.log_batch(run_id, tags=[RunTag(key, value) for key, value in sorted(tags.items())])
 
 
-def _finished(run: Run) -> Run:
-    if run.info.status != "FINISHED" or run.info.end_time is None:
-        raise RunNotFinished(
-            f"run {run.info.run_id} has the status {run.info.status}, not FINISHED",
-            hint="wait for it to end" if run.info.status == "RUNNING" else "only finished runs are built",
-        )
-    return run
+def _fields(facts: RunFacts) -> dict[str, Any]:
+    return {field.name: getattr(facts, field.name) for field in fields(facts)}
 
 
 def _wanted_name(ref: RunRef | ByExperiment, model_name: str) -> str:

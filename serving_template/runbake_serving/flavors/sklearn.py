@@ -1,4 +1,4 @@
-"""scikit-learn: estimators from skops, cloudpickle and pickle files, without MLflow.
+"""scikit-learn: estimators from skops, cloudpickle and pickle files (`estimator_file`), without MLflow.
 
 Rules. Rows may be joined where every part of the estimator is scikit-learn's own: those predict row by row,
 but for a few that stop by a sum over all rows, or draw at random. A part from elsewhere, or a
@@ -18,10 +18,7 @@ The array path may sum rows in another order: 1e-9.
 
 from __future__ import annotations
 
-import pickle
-import sys
 import warnings
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,8 +26,9 @@ from typing import Any
 import numpy as np
 
 from runbake_serving.errors import StartError
+from runbake_serving.flavors.estimator_file import add_code, config_of, estimator_in, inside
 from runbake_serving.flavors.flavor import Loaded, Rules
-from runbake_serving.signature import Columns, Scalar, Signature
+from runbake_serving.model.signature import Columns, Scalar, Signature
 
 TOLERANCE = 1e-9
 PREDICTIONS = ("predict", "predict_proba", "predict_log_proba", "predict_joint_log_proba", "score")
@@ -47,16 +45,23 @@ _VALUES = (type(None), str, bytes, bool, int, float, list, dict, np.generic, np.
 """What a cell of a table may hold."""
 
 
-def load(root: Path, flavors: Mapping[str, Any], signature: Signature, *, always_dataframe: bool) -> Loaded:
-    """The estimator in `root`; executes what its file says, as every pickle does.
+def load(
+    root: Path,
+    flavors: Mapping[str, Any],
+    signature: Signature,
+    *,
+    always_dataframe: bool,
+    trusted_types: tuple[str, ...] = (),
+) -> Loaded:
+    """The estimator in `root`; a pickle executes what it says.
 
     Raises:
         StartError: the file is not there or cannot be loaded; the message names it.
     """
-    config, pyfunc = _config(flavors, "sklearn"), _config(flavors, "python_function")
-    _add_code(root, config.get("code") or pyfunc.get("code"))
-    path = _inside(root, str(config.get("pickled_model") or pyfunc.get("model_path") or "model.pkl"))
-    estimator = _estimator(path, config)
+    config, pyfunc = config_of(flavors, "sklearn"), config_of(flavors, "python_function")
+    add_code(root, config.get("code") or pyfunc.get("code"))
+    path = inside(root, str(config.get("pickled_model") or pyfunc.get("model_path") or "model.pkl"))
+    estimator = estimator_in(path, str(config.get("serialization_format") or "pickle"), trusted_types)
     return Loaded(
         predict=_prediction(estimator, str(pyfunc.get("predict_fn") or "predict")),
         rules=rules_of(estimator, signature, always_dataframe=always_dataframe),
@@ -138,61 +143,6 @@ def _is_in_order(estimator: Any, names: list[str]) -> bool:
     # Fitted on an array it takes what comes, in the signature's order. But a Pipeline that begins with
     # "passthrough" does not tell the names either, and its next step refuses a DataFrame in another order.
     return not any(hasattr(part, "feature_names_in_") for part in _parts(estimator))
-
-
-# --- loading -------------------------------------------------------------------------------------------
-
-
-def _config(flavors: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    config = flavors.get(name)
-    return config if isinstance(config, dict) else {}
-
-
-def _inside(root: Path, name: str) -> Path:
-    path = (root / name).resolve()
-    if not path.is_relative_to(root.resolve()):
-        raise StartError(f"MLmodel names a file outside the model: {name!r}")
-    return path
-
-
-def _add_code(root: Path, name: Any) -> None:
-    """Let the model import the modules that were logged with it (`code_paths`)."""
-    if isinstance(name, str) and name:
-        sys.path.insert(0, str(_inside(root, name)))
-
-
-def _estimator(path: Path, config: Mapping[str, Any]) -> Any:
-    kind = str(config.get("serialization_format") or "pickle")
-    loaders: Mapping[str, Callable[[], Any]] = {
-        "skops": lambda: _from_skops(path, config.get("skops_trusted_types")),
-        "cloudpickle": lambda: _from_pickle(path),
-        "pickle": lambda: _from_pickle(path),
-    }
-    if kind not in loaders:
-        raise StartError(f"the model is serialized as {kind!r}", hint=f"known: {', '.join(loaders)}")
-    try:
-        return loaders[kind]()
-    except OSError as error:
-        raise StartError(f"the model's file {path} cannot be read: {error.strerror}") from error
-    except (ImportError, AttributeError, ValueError, TypeError, LookupError, EOFError, RuntimeError) as error:
-        raise StartError(
-            f"the model's file {path.name} cannot be loaded: {type(error).__name__}: {str(error)[:300]}",
-            hint="the environment must have the packages, in the versions, that the model was saved with",
-        ) from error
-    except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise StartError(f"the model's file {path.name} is damaged, or not in the format {kind!r}") from error
-
-
-def _from_skops(path: Path, trusted: Any) -> Any:
-    import skops.io
-
-    return skops.io.load(path, trusted=trusted)
-
-
-def _from_pickle(path: Path) -> Any:
-    # cloudpickle's files are pickles; they import cloudpickle themselves where they need it.
-    with path.open("rb") as file:
-        return pickle.load(file)  # noqa: S301 - running a promoted model's code is what an image is for
 
 
 def _prediction(estimator: Any, name: str) -> Callable[[Any, Mapping[str, Any]], Any]:

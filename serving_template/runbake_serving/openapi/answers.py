@@ -7,7 +7,17 @@ from typing import Any
 import numpy as np
 
 from runbake_serving.contract import HEADER_IMAGE, HEADER_MODEL_VERSION, HEADER_PROVENANCE, HEADER_RUN_ID
-from runbake_serving.signature import Anything, Array, Columns, Inputs, Map, Object, Scalar, Tensors, Type
+from runbake_serving.model.signature import (
+    Anything,
+    Array,
+    Columns,
+    Inputs,
+    Map,
+    Object,
+    Scalar,
+    Tensors,
+    Type,
+)
 
 Schema = dict[str, Any]
 

@@ -16,13 +16,13 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from runbake_serving.contract import VERSION
-from runbake_serving.facts import facts_of
-from runbake_serving.model import Model
+from runbake_serving.label.facts import facts_of
+from runbake_serving.label.provenance import Provenance
+from runbake_serving.model.model import Model
 from runbake_serving.openapi import v2
 from runbake_serving.openapi.answers import FAULT, HEADERS, PROBLEM, Schema, predictions_schema
 from runbake_serving.openapi.operations import invocations, operation, others, predict, scoring_schema
 from runbake_serving.protocols.open_inference_answers import Card
-from runbake_serving.provenance import Provenance
 from runbake_serving.routes.v2 import card_of
 from runbake_serving.typed.document import body_document
 
@@ -69,7 +69,7 @@ def _paths(app: FastAPI, model: Model, card: Card) -> Schema:
     paths: dict[str, Any] = {}
     for route in _routes(app):
         path = _PARAMETER.sub(r"{\1}", route.path)
-        for method in sorted(name.lower() for name in route.methods or ()):
+        for method in sorted(name.lower() for name in set(route.methods or ()) - {"HEAD"}):
             told = known.get((path, method)) or operation(_summary(route), "others")
             parameters = [_path_parameter(name, card) for name in _PARAMETER.findall(route.path)]
             paths.setdefault(path, {})[method] = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from runbake_serving.model import Model
+from runbake_serving.model.model import Model
 from runbake_serving.openapi.answers import HEADERS, Schema
 from runbake_serving.typed.example import example_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, urlsplit
 
-from runbake_serving.facts import Facts
+from runbake_serving.label.facts import Facts
 
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _HOST = re.compile(r"[a-z0-9.-]+(:[0-9]{1,5})?")

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from runbake_serving.contract import VERSION
-from runbake_serving.model import Model
+from runbake_serving.model.model import Model
+from runbake_serving.model.signature import Columns
 from runbake_serving.page.view import lines_of
-from runbake_serving.signature import Columns
 
 _SCHEMA_LIMIT = 20_000
 

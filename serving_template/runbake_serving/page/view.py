@@ -9,10 +9,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from runbake_serving.contract import HEADER_PROVENANCE, VERSION
-from runbake_serving.facts import Facts, Pairs, facts_of
+from runbake_serving.label.facts import Facts, Pairs, facts_of
+from runbake_serving.model.signature import (
+    Anything,
+    Array,
+    Columns,
+    Inputs,
+    Map,
+    Object,
+    Scalar,
+    Type,
+)
 from runbake_serving.page.links import commit_link, run_link, web_address
 from runbake_serving.service import Service
-from runbake_serving.signature import Anything, Array, Columns, Inputs, Map, Object, Scalar, Tensors, Type
 from runbake_serving.typed.example import example_of
 from runbake_serving.typed.schema import may_be_null
 
@@ -68,7 +77,6 @@ def view_of(service: Service, address: str) -> Mapping[str, Any]:
             (param.name, type_text(param.type, listed=param.listed), _json(param.default))
             for param in model.signature.params or ()
         ],
-        "takes_tensors": isinstance(inputs, Tensors),
         "fields": fields_of(inputs, example),
         "example": _json(example, indent=2) if example is not None else "",
         "curl": curl_of(address, example) if example is not None else "",

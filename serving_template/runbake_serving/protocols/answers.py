@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import orjson
 
-from runbake_serving.encoding import answer_of
 from runbake_serving.errors import NotAcceptable
 from runbake_serving.protocols.accept import preferred
 from runbake_serving.protocols.arrow_here import HAS_ARROW
+from runbake_serving.protocols.encoding import answer_of
 
 ARROW = "application/vnd.apache.arrow.stream"
 LINES = ("application/jsonlines", "application/x-ndjson", "application/jsonl", "application/x-jsonlines")

@@ -13,18 +13,18 @@ Source: the Arrow columnar format 1.5; parquet-format 2.11.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from runbake_serving.casting import specs_of
 from runbake_serving.errors import BodyTooLarge, InvalidRequest, NotAcceptable
-from runbake_serving.model import Model, TableArray
+from runbake_serving.model.casting import specs_of
+from runbake_serving.model.model import Model, TableArray
+from runbake_serving.model.signature import Columns, Inputs, Tensors
 from runbake_serving.protocols.arrow_bounds import check_messages
 from runbake_serving.protocols.parquet_pages import check_pages, footer_of
-from runbake_serving.signature import Columns, Inputs, Tensors
 
 MOST_COLUMNS = 10_000
 """Columns of a table beside those of the signature."""
@@ -43,17 +43,26 @@ _FAULTS = (
     NotImplementedError,
 )
 """What pyarrow raises for bytes that are not what they say."""
-_FLAT: tuple[Callable[[Any], bool], ...] = (
-    pa.types.is_boolean,
-    pa.types.is_integer,
-    pa.types.is_floating,
-    pa.types.is_string,
-    pa.types.is_large_string,
-    pa.types.is_binary,
-    pa.types.is_large_binary,
-    pa.types.is_timestamp,
-    pa.types.is_date,
+_SMALL = (pa.int8(), pa.int16(), pa.int32(), pa.uint8(), pa.uint16(), pa.uint32())
+_WIDENED = {"float64": (pa.float32(), *_SMALL), "int64": _SMALL}
+"""What `enforcement` widens in a DataFrame too: no value is lost."""
+_NUMBERS = frozenset(
+    type_.id
+    for type_ in (
+        pa.bool_(),
+        *(pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),
+        *(pa.float16(), pa.float32(), pa.float64()),
+    )
 )
+"""Ids of the types of numbers, each of one width."""
+_FLAT = _NUMBERS | {
+    type_.id
+    for type_ in (
+        *(pa.string(), pa.large_string(), pa.binary(), pa.large_binary()),
+        *(pa.timestamp("ns"), pa.date32(), pa.date64()),
+    )
+}
+"""Ids of the types that are read and hold no other; an id says nothing of units and zones."""
 
 
 def table_of_stream(body: bytes, limit_bytes: int, inputs: Inputs | None) -> pa.Table:
@@ -66,15 +75,20 @@ def table_of_stream(body: bytes, limit_bytes: int, inputs: Inputs | None) -> pa.
     buffer = pa.py_buffer(body)
     try:
         most_batches = check_messages(buffer, limit_bytes)
-        with pa.ipc.open_stream(buffer) as reader:
-            schema = reader.schema
-        wanted = _wanted(schema, inputs)
-        options = pa.ipc.IpcReadOptions(use_threads=False, included_fields=wanted)
-        if len(wanted) * most_batches > _MOST_CHUNKS:
-            raise InvalidRequest("the stream has too many batches for so many columns: send larger ones")
+        options = pa.ipc.IpcReadOptions(use_threads=False)
         with pa.ipc.open_stream(buffer, options=options) as reader:
-            # Without a wanted column Arrow would take it for "all".
-            return _plain(reader.read_all() if wanted else schema.empty_table().select([]), limit_bytes)
+            schema = reader.schema
+            wanted = _wanted(schema, inputs)
+            if len(wanted) * most_batches > _MOST_CHUNKS:
+                raise InvalidRequest("the stream has too many batches for so many columns: send larger ones")
+            if len(wanted) == len(schema):
+                return _plain(reader.read_all(), limit_bytes)
+        # Without a wanted column Arrow would take it for "all".
+        if not wanted:
+            return _plain(schema.empty_table().select([]), limit_bytes)
+        options = pa.ipc.IpcReadOptions(use_threads=False, included_fields=wanted)
+        with pa.ipc.open_stream(buffer, options=options) as reader:
+            return _plain(reader.read_all(), limit_bytes)
     except _FAULTS as error:
         raise InvalidRequest("the body is not a valid Arrow stream") from error
 
@@ -108,7 +122,7 @@ def table_of_parquet(body: bytes, limit_bytes: int, inputs: Inputs | None) -> pa
 
 def size_of(table: pa.Table) -> int:
     """The bytes that this table takes."""
-    return int(table.nbytes)
+    return int(table.get_total_buffer_size())
 
 
 # --- what may be in a table ----------------------------------------------------------------------------
@@ -117,21 +131,19 @@ def size_of(table: pa.Table) -> int:
 def _wanted(schema: pa.Schema, inputs: Inputs | None) -> list[int]:
     """Positions of the columns to read: those of the signature, or all where it has no names."""
     specs, index = specs_of(inputs), _index_columns(schema)
-    if len(schema.names) > MOST_COLUMNS + len(specs):
+    every, types = schema.names, schema.types
+    if len(every) > MOST_COLUMNS + len(specs):
         raise InvalidRequest("the table has too many columns")
     wanted = [
-        position
-        for position, name in enumerate(schema.names)
-        if name not in index and (not specs or name in specs)
+        position for position, name in enumerate(every) if name not in index and (not specs or name in specs)
     ]
-    names = [schema.names[position] for position in wanted]
-    if len(set(names)) != len(names):
+    if len({every[position] for position in wanted}) != len(wanted):
         raise InvalidRequest("two columns of the table have one name")
     for position in wanted:
-        if not _is_read(schema.field(position).type):
+        if not is_read(types[position]):
             raise InvalidRequest(
                 f"column {position} of the table has a type that is not read",
-                column=schema.names[position] if specs else None,
+                column=every[position] if specs else None,
             )
     return wanted
 
@@ -146,20 +158,23 @@ def _index_columns(schema: pa.Schema) -> frozenset[str]:
         return frozenset()
 
 
-def _is_read(type_: pa.DataType, depth: int = 0) -> bool:
+def is_read(type_: pa.DataType, depth: int = 0) -> bool:
+    """Whether columns of this type are read."""
     if depth > _MOST_DEPTH or isinstance(type_, pa.BaseExtensionType):
         return False
+    if type_.id in _FLAT:
+        return True
     if pa.types.is_dictionary(type_):
-        return depth == 0 and any(is_(type_.value_type) for is_ in _FLAT)
+        return depth == 0 and type_.value_type.id in _FLAT
     if pa.types.is_null(type_):
         return depth == 0
     if _is_list(type_):
-        return _is_read(type_.value_type, depth + 1)
+        return is_read(type_.value_type, depth + 1)
     if pa.types.is_struct(type_):
-        return all(_is_read(field.type, depth + 1) for field in type_.fields)
+        return all(is_read(field.type, depth + 1) for field in type_.fields)
     if pa.types.is_map(type_):
-        return _is_read(type_.key_type, depth + 1) and _is_read(type_.item_type, depth + 1)
-    return any(is_(type_) for is_ in _FLAT)
+        return is_read(type_.key_type, depth + 1) and is_read(type_.item_type, depth + 1)
+    return False
 
 
 def _is_list(type_: pa.DataType) -> bool:
@@ -194,6 +209,10 @@ def _plain(table: pa.Table, limit_bytes: int) -> pa.Table:
 def _weight_of(array: pa.Array) -> int:
     """Bytes that the values take, also where several share the same ones, or become objects."""
     type_ = array.type
+    if type_.id in _NUMBERS:
+        # Asking the array for its bytes takes longer than reading it.
+        width: int = type_.bit_width + 64
+        return width * len(array) // 8
     if pa.types.is_dictionary(type_):
         return _weight_of_dictionary(array)
     if _is_list(type_) or pa.types.is_map(type_):
@@ -266,25 +285,22 @@ def _array_of(table: pa.Table, model: Model) -> np.ndarray[Any, Any] | None:
     if wanted is None or not model.quick_tables or not isinstance(inputs, Columns) or not table.num_rows:
         return None
     names, dtype = list(inputs.by_name), np.dtype(wanted)
-    columns = dict(zip(table.column_names, table.columns, strict=True))
-    if len(names) != len(inputs.columns) or not columns.keys() >= set(names):
+    places = {name: place for place, name in enumerate(table.column_names)}
+    if len(names) != len(inputs.columns) or not places.keys() >= set(names):
         return None
-    if not all(_fits(columns[name], dtype) for name in names):
+    types, fit = table.schema.types, (pa.from_numpy_dtype(dtype), *_WIDENED.get(dtype.name, ()))
+    if not all(types[places[name]] in fit for name in names):
+        return None
+    if dtype.kind != "f" and any(table.column(places[name]).null_count for name in names):
         return None
     # Column by column, as a DataFrame keeps them too.
-    values = np.empty((len(names), table.num_rows), dtype)
-    for into, name in zip(values, names, strict=True):
-        start = 0
-        for chunk in columns[name].chunks:
-            into[start : start + len(chunk)] = chunk.to_numpy(zero_copy_only=False)
-            start += len(chunk)
+    values, start = np.empty((len(names), table.num_rows), dtype), 0
+    for batch in table.to_batches():
+        end = start + batch.num_rows
+        for into, name in zip(values, names, strict=True):
+            into[start:end] = batch.column(places[name]).to_numpy(zero_copy_only=False)
+        start = end
     return values.T
-
-
-def _fits(column: pa.ChunkedArray, dtype: np.dtype[Any]) -> bool:
-    if not pa.types.is_primitive(column.type) or column.type != pa.from_numpy_dtype(dtype):
-        return False
-    return dtype.kind == "f" or column.null_count == 0
 
 
 # --- from predictions to a stream ----------------------------------------------------------------------
@@ -309,7 +325,7 @@ def stream_of(predictions: Any) -> bytes:
 
 def _table_of(predictions: Any) -> pa.Table:
     if isinstance(predictions, np.ndarray):
-        return pa.table({"predictions": _column_of(predictions)})
+        return pa.table({"predictions": column_of(predictions)})
     if isinstance(predictions, Sequence) and not isinstance(predictions, (str, bytes)):
         return pa.table({"predictions": pa.array(predictions)})
     import pandas as pd
@@ -321,7 +337,12 @@ def _table_of(predictions: Any) -> pa.Table:
     return pa.Table.from_pandas(predictions, preserve_index=False, nthreads=1).replace_schema_metadata()
 
 
-def _column_of(array: np.ndarray[Any, Any]) -> pa.Array:
+def column_of(array: np.ndarray[Any, Any]) -> pa.Array:
+    """A column with a value, or a list of lists, for each row of an array.
+
+    Raises:
+        TypeError: the array has no rows.
+    """
     if not array.ndim:
         raise TypeError("not a table")
     column = pa.array(array.reshape(-1))

@@ -14,15 +14,17 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import pandas as pd
 
-from runbake_serving.casting import cast_frame, specs_of
-from runbake_serving.enforcement import REFUSALS
 from runbake_serving.errors import InvalidRequest, UnsupportedMedia
+from runbake_serving.model.casting import cast_frame, specs_of
+from runbake_serving.model.enforcement import REFUSALS
+from runbake_serving.model.signature import Columns, Inputs, Scalar, Tensors
 from runbake_serving.protocols.charsets import decoded
-from runbake_serving.signature import Columns, Inputs, Scalar, Tensors
+from runbake_serving.protocols.csv_faults import refusal_of_csv
 
 MOST_COLUMNS = 10_000
 """Columns of a table beside those of the signature."""
@@ -34,7 +36,9 @@ _NUMBER_OR_GAP = re.compile(
 )
 
 
-def frame_of_csv(body: bytes, parameters: Mapping[str, str], inputs: Inputs | None) -> pd.DataFrame:
+def frame_of_csv(
+    body: bytes, parameters: Mapping[str, str], inputs: Inputs | None, *, delimiter: str = ","
+) -> pd.DataFrame:
     """The table in this csv; `parameters` of its content type are `charset` and `header`.
 
     Raises:
@@ -44,37 +48,46 @@ def frame_of_csv(body: bytes, parameters: Mapping[str, str], inputs: Inputs | No
     if parameters.get("header", "present") not in ("present", "absent"):
         raise UnsupportedMedia("header must be present or absent")
     text = decoded(body, parameters.get("charset", "utf-8"))
-    first = next(_rows(text), [])
+    first = next(rows_of_csv(text, delimiter), [])
     if len(first) > MOST_COLUMNS + len(specs_of(inputs)):
         raise InvalidRequest("the csv has too many columns")
-    headed = _is_headed(first, parameters.get("header"), inputs)
+    headed = is_headed(first, parameters.get("header"), inputs)
     if headed:
         _check_header(first, inputs)
-    frame = _frame(text, first, inputs, headed=headed)
-    _check_width(frame, text)
+    frame = _frame(text, first, inputs, headed=headed, delimiter=delimiter)
+    _check_width(frame, text, delimiter, headed=headed)
     return _finished(frame, inputs)
 
 
-def _frame(text: str, first: Sequence[str], inputs: Inputs | None, *, headed: bool) -> pd.DataFrame:
+def _frame(
+    text: str, first: Sequence[str], inputs: Inputs | None, *, headed: bool, delimiter: str
+) -> pd.DataFrame:
     names, options = list(specs_of(inputs)), dict[str, Any]()
     if not headed:
         options = {"header": None, "names": names or None}
     elif names and len(first) > len(names) + _MANY_OTHERS:
-        if any(len(row) != len(first) for row in _rows(text)):
+        if any(len(row) != len(first) for row in rows_of_csv(text, delimiter)):
             raise InvalidRequest("the rows of the csv have different numbers of fields")
         options = {"usecols": [name for name in first if name in specs_of(inputs)]}
+    types = _csv_types(inputs, first, headed=headed)
     try:
-        types = _csv_types(inputs, first, headed=headed)
-        frame: pd.DataFrame = pd.read_csv(io.StringIO(text), dtype=types, **options)
+        frame: pd.DataFrame = pd.read_csv(io.StringIO(text), sep=delimiter, dtype=types, **options)
     except REFUSALS as error:
-        raise InvalidRequest("the csv cannot be read as a table of the signature's types") from error
+        rows = islice(rows_of_csv(text, delimiter), 1 if headed else 0, None)
+        columns = first if headed or not first else names or range(len(first))
+        raise refusal_of_csv(rows, columns, types, inputs) from error
     return frame
 
 
 # --- the header line -----------------------------------------------------------------------------------
 
 
-def _is_headed(first: Sequence[str], parameter: str | None, inputs: Inputs | None) -> bool:
+def is_headed(first: Sequence[str], parameter: str | None, inputs: Inputs | None) -> bool:
+    """Whether this first row names the columns; `parameter` is that of the content type.
+
+    Raises:
+        InvalidRequest: it may be names or data.
+    """
     if parameter is not None:
         return parameter == "present"
     if not _can_only_be_data(first, inputs):
@@ -114,20 +127,27 @@ def _check_header(first: Sequence[str], inputs: Inputs | None) -> None:
 # --- rows ----------------------------------------------------------------------------------------------
 
 
-def _check_width(frame: pd.DataFrame, text: str) -> None:
+def _check_width(frame: pd.DataFrame, text: str, delimiter: str, *, headed: bool) -> None:
     # Where the first row has more fields than names, pandas makes its first fields an index.
     if len(frame) and not isinstance(frame.index, pd.RangeIndex):
-        raise InvalidRequest("the rows of the csv have more fields than there are columns")
+        raise InvalidRequest("the csv has more fields than columns in row 0", row=0)
     width = len(frame.columns)
     # pandas fills short rows up, so there is one only where the last column has a gap.
-    if width > 1 and frame.iloc[:, -1].hasnans and any(len(row) < width for row in _rows(text)):
-        raise InvalidRequest("a row of the csv has fewer fields than there are columns")
+    gaps = width > 1 and frame.iloc[:, -1].hasnans
+    if gaps:
+        rows = enumerate(rows_of_csv(text, delimiter), start=-1 if headed else 0)
+        if (short := next((at for at, row in rows if len(row) < width), None)) is not None:
+            raise InvalidRequest(f"the csv has fewer fields than columns in row {short}", row=short)
 
 
-def _rows(text: str) -> Iterator[list[str]]:
-    """Fields of each line that pandas does not skip as blank."""
+def rows_of_csv(text: str, delimiter: str = ",") -> Iterator[list[str]]:
+    """Fields of each line that pandas does not skip as blank.
+
+    Raises:
+        InvalidRequest: a field is too long, or a quote does not end.
+    """
     try:
-        for row in csv.reader(io.StringIO(text, newline=None)):
+        for row in csv.reader(io.StringIO(text, newline=None), delimiter=delimiter):
             if len(row) > 1 or (row and row[0].strip(" \t")):
                 yield row
     except csv.Error as error:

@@ -13,11 +13,12 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from runbake_serving.casting import array_of, cast_frame, cast_value, first_spec, specs_of
-from runbake_serving.enforcement import REFUSALS
 from runbake_serving.errors import InvalidRequest
-from runbake_serving.model import Model, Question
-from runbake_serving.signature import Array, Column, Columns, Inputs, Scalar
+from runbake_serving.model.arrays import array_of
+from runbake_serving.model.casting import cast_frame, cast_value, first_spec, specs_of
+from runbake_serving.model.enforcement import REFUSALS
+from runbake_serving.model.model import Model, Question
+from runbake_serving.model.signature import Array, Column, Columns, Inputs, Scalar
 
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _SPARSE_ALLOWANCE = 1_000_000
@@ -45,6 +46,10 @@ def question_of_form(form: str, value: Any, model: Model, params: Any = None) ->
     Raises:
         InvalidRequest: it is not of that form.
     """
+    if model.rules.takes_inputs_as_given:
+        if form != "inputs":
+            raise InvalidRequest(f"this model takes `inputs`, as its type hint says, and not {form}")
+        return Question(data=value, params=params)
     # Any other body goes the long way through a DataFrame, which finds the right words for what is wrong.
     if (table := model.read_table(form, value)) is not None:
         return Question(data=table, params=params)
@@ -110,8 +115,14 @@ def _values(column: Any) -> Any:
 def _check_rows(rows: list[Any]) -> None:
     # pandas fills short rows up with gaps, or makes a column of lists, by what it meets first.
     kinds = {type(row) if isinstance(row, (list, dict)) else None for row in rows}
-    if len(kinds) > 1 or (kinds == {list} and len({len(row) for row in rows}) > 1):
-        raise InvalidRequest("the rows have different lengths or kinds")
+    if len(kinds) > 1:
+        raise InvalidRequest("the rows must be all lists or all objects")
+    if kinds == {list} and len({len(row) for row in rows}) > 1:
+        usual = len(rows[0])
+        odd = next(at for at, row in enumerate(rows) if len(row) != usual)
+        raise InvalidRequest(
+            f"row {odd} has {len(rows[odd])} values, the rows before it {usual}: all need as many", row=odd
+        )
 
 
 def _check_distinct(columns: Any) -> None:

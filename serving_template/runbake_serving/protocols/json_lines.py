@@ -13,16 +13,20 @@ from typing import Any
 import orjson
 
 from runbake_serving.errors import InvalidRequest
-from runbake_serving.signature import Columns, Inputs
+from runbake_serving.model.signature import Columns, Inputs
 
 
-def form_of_lines(body: bytes, inputs: Inputs | None) -> tuple[str, Any]:
+def form_of_lines(body: bytes, inputs: Inputs | None, *, as_given: bool = False) -> tuple[str, Any]:
     """The form of MLflow's protocol that says the same, and its value.
+
+    A model that checks `inputs` by itself gets each line's value as it is (`as_given`).
 
     Raises:
         InvalidRequest: a line is not JSON (its row is told), or the lines are of several kinds.
     """
     rows = _rows(body)
+    if as_given:
+        return "inputs", rows
     kinds = {_kind(row) for row in rows}
     if len(kinds) > 1:
         raise InvalidRequest("the lines must be all objects, all arrays, or all single values")

@@ -8,13 +8,14 @@ Source: mlflow/pyfunc/scoring_server/__init__.py of MLflow 3.17.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from runbake_serving.errors import UnsupportedMedia
-from runbake_serving.model import Model, Question
+from runbake_serving.model.model import Model, Question
 from runbake_serving.protocols.answers import ARROW, LINES
 from runbake_serving.protocols.arrow_here import HAS_ARROW, MISSING
 from runbake_serving.protocols.charsets import decoded
@@ -36,24 +37,31 @@ class Reader:
     """How a body becomes a question, in one step or two; see `Service.answer`."""
 
     read: Callable[[Any], Question]
-    unpack: Callable[[bytes], Unpacked] | None = None
+    unpack: Callable[[bytes, int], Unpacked] | None = None
+    at_once: bool = True
 
 
-def reader_of(media_type: MediaType, model: Model, *, coding: str = "", limit_bytes: int) -> Reader:
+def reader_of(media_type: MediaType, model: Model, *, coding: str = "") -> Reader:
     """How to read bodies of this content type for this model, compressed as `coding` says.
 
     Raises:
         UnsupportedMedia: a content type, or a parameter of it, that is not known.
     """
-    table = _table_reader(media_type, model, limit_bytes)
+    table = _table_reader(media_type, model)
     if table is not None:
         read, open_table = table
-        return Reader(read, lambda body: open_table(unpacked(body, coding, limit_bytes) if coding else body))
+
+        def unpack_table(body: bytes, limit_bytes: int) -> Unpacked:
+            return open_table(unpacked(body, coding, limit_bytes) if coding else body, limit_bytes)
+
+        # pyarrow is imported with the first table, which takes long; Parquet is never quick.
+        at_once = media_type.name == ARROW and "pyarrow" in sys.modules
+        return Reader(read, unpack_table, at_once)
     read = _plain_reader(media_type, model)
     if not coding:
         return Reader(read)
 
-    def unpack(body: bytes) -> Unpacked:
+    def unpack(body: bytes, limit_bytes: int) -> Unpacked:
         plain = unpacked(body, coding, limit_bytes)
         return Unpacked(plain, len(plain))
 
@@ -67,8 +75,10 @@ def question_of(body: bytes, media_type: MediaType, model: Model) -> Question:
         UnsupportedMedia: a content type, or a parameter of it, that is not known.
         InvalidRequest: the body is not what its content type promises.
     """
-    reader = reader_of(media_type, model, limit_bytes=_OFFLINE_LIMIT_BYTES)
-    return reader.read(reader.unpack(body).data if reader.unpack is not None else body)
+    reader = reader_of(media_type, model)
+    if reader.unpack is None:
+        return reader.read(body)
+    return reader.read(reader.unpack(body, _OFFLINE_LIMIT_BYTES).data)
 
 
 def _plain_reader(media_type: MediaType, model: Model) -> Callable[[bytes], Question]:
@@ -90,13 +100,13 @@ def _plain_reader(media_type: MediaType, model: Model) -> Callable[[bytes], Ques
 
 
 def _question_of_lines(body: bytes, model: Model) -> Question:
-    form, value = form_of_lines(body, model.inputs)
+    form, value = form_of_lines(body, model.inputs, as_given=model.rules.takes_inputs_as_given)
     return question_of_form(form, value, model)
 
 
 def _table_reader(
-    media_type: MediaType, model: Model, limit_bytes: int
-) -> tuple[Callable[[Any], Question], Callable[[bytes], Unpacked]] | None:
+    media_type: MediaType, model: Model
+) -> tuple[Callable[[Any], Question], Callable[[bytes, int], Unpacked]] | None:
     if media_type.name != ARROW and media_type.name not in PARQUET:
         return None
     if not HAS_ARROW:
@@ -109,8 +119,7 @@ def _table_reader(
 
         return Question(data=data_of_table(table, model))
 
-    def unpack(body: bytes) -> Unpacked:
-        # pyarrow is imported here, beside the event loop.
+    def unpack(body: bytes, limit_bytes: int) -> Unpacked:
         from runbake_serving.protocols.columnar import size_of, table_of_parquet, table_of_stream
 
         table = (table_of_stream if is_arrow else table_of_parquet)(body, limit_bytes, model.inputs)

@@ -22,11 +22,13 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from runbake_serving.casting import array_of, cast_frame
 from runbake_serving.errors import InvalidRequest, SchemaMismatch
-from runbake_serving.model import Model, Question, TableArray
+from runbake_serving.model.arrays import array_of
+from runbake_serving.model.casting import cast_frame
+from runbake_serving.model.model import Model, Question, TableArray
+from runbake_serving.model.signature import Array, Column, Columns, Map, Object, Scalar, Tensor, Tensors
+from runbake_serving.protocols.tensor_columns import table_of
 from runbake_serving.protocols.tensors import BYTES, DATATYPES, array_of_bytes, array_of_json, shape_of
-from runbake_serving.signature import Array, Column, Columns, Map, Object, Scalar, Tensor, Tensors
 
 _CONTENT_TYPES = ("np", "pd", "str")
 """MLServer's hints of how to decode; the signature says the same."""
@@ -66,7 +68,8 @@ def inference_of(body: bytes, json_length: str, model: Model) -> tuple[Question,
         SchemaMismatch: its tensors are not those of the model, or a parameter is unknown.
     """
     document, binary = _split(body, json_length)
-    inputs = _inputs(document, binary)
+    table = None if binary else table_of(document.get("inputs"), model)
+    inputs = [] if table is not None else _inputs(document, binary)
     parameters = _object(document.get("parameters"), "parameters")
     wanted = Wanted(
         id=_id(document.get("id")),
@@ -74,6 +77,8 @@ def inference_of(body: bytes, json_length: str, model: Model) -> tuple[Question,
         binary=_flag(parameters, "binary_data_output"),
     )
     params = _params(parameters, model)
+    if table is not None:
+        return Question(data=table, params=params), wanted
     try:
         return Question(data=_data(inputs, model), params=params), wanted
     except _FAULTS as error:

@@ -14,9 +14,9 @@ import numpy as np
 import orjson
 
 from runbake_serving.errors import InvalidRequest
+from runbake_serving.model.signature import Array, Columns, Inputs, Scalar
 from runbake_serving.protocols.open_inference import Wanted
 from runbake_serving.protocols.tensors import BYTES, bytes_of_array, datatype_of, json_of_array, typed
-from runbake_serving.signature import Array, Columns, Inputs, Scalar
 
 PREDICTIONS = "predictions"
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY

@@ -32,7 +32,7 @@ _NAMES = {dtype: name for name, dtype in DATATYPES.items()}
 _MOST_DIMENSIONS = 32
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 _LENGTH = struct.Struct("<I")
-_PLAIN: Mapping[str, frozenset[type]] = {
+PLAIN: Mapping[str, frozenset[type]] = {
     "b": frozenset({bool}),
     "i": frozenset({int}),
     "u": frozenset({int}),
@@ -69,7 +69,7 @@ def array_of_json(data: Any, datatype: str, shape: tuple[int, ...], title: str) 
         InvalidRequest: values are missing or too many, or not of the datatype.
     """
     values, dtype = _flat(data, shape, title), DATATYPES[datatype]
-    if not _PLAIN[dtype.kind].issuperset(map(type, values)):
+    if not PLAIN[dtype.kind].issuperset(map(type, values)):
         raise InvalidRequest(f"{title}: data must be {datatype} values")
     try:
         if dtype.kind in "iu":

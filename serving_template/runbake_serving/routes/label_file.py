@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI, Response
 
-from runbake_serving.provenance import Provenance
+from runbake_serving.label.provenance import Provenance
 from runbake_serving.service import JSON
 
 

@@ -6,10 +6,10 @@ from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 
 from runbake_serving.contract import HEADER_IMAGE, HEADER_PROVENANCE, VERSION
-from runbake_serving.facts import facts_of
+from runbake_serving.label.facts import facts_of
+from runbake_serving.label.provenance import headers_of
 from runbake_serving.metrics.exposition import OPENMETRICS, TEXT, Labels, text_of, wants_openmetrics
 from runbake_serving.metrics.metrics import Metrics
-from runbake_serving.provenance import headers_of
 from runbake_serving.service import Service
 
 _LABEL_LIMIT = 200

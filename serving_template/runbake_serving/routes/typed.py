@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fastapi import FastAPI, Request, Response
 
-from runbake_serving.encoding import answer_of, problem_of
 from runbake_serving.errors import SchemaMismatch, UnsupportedMedia
+from runbake_serving.http.refusals import PROBLEM
+from runbake_serving.protocols.encoding import answer_of, problem_of
 from runbake_serving.protocols.media_type import media_type_of
-from runbake_serving.refusals import PROBLEM
 from runbake_serving.service import JSON, Service
 from runbake_serving.typed.body import TypedReader
 from runbake_serving.typed.problems import BodyRefused, refusal_by_rules

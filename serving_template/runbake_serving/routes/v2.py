@@ -13,11 +13,11 @@ from fastapi import FastAPI, Request, Response
 
 from runbake_serving.contract import VERSION
 from runbake_serving.errors import UnknownName
-from runbake_serving.model import Question
+from runbake_serving.label.provenance import Provenance
+from runbake_serving.model.model import Question
 from runbake_serving.protocols.compression import accepted_coding, coding_of, packed, unpacked
 from runbake_serving.protocols.open_inference import Wanted, inference_of
 from runbake_serving.protocols.open_inference_answers import Answer, Card, answer_of, metadata_of
-from runbake_serving.provenance import Provenance
 from runbake_serving.service import JSON, Service, Unpacked
 
 JSON_LENGTH = "Inference-Header-Content-Length"
@@ -92,11 +92,11 @@ def add_v2(app: FastAPI, service: Service) -> None:
 
 
 async def _inferred(request: Request, service: Service, card: Card) -> Response:
-    headers, limit_bytes = request.headers, service.settings.body_limit_bytes
+    headers = request.headers
     coding, back = coding_of(headers.get("content-encoding", "")), headers.get("accept-encoding", "")
     exchange = _Exchange(service, card, headers.get(JSON_LENGTH, ""), accepted_coding(back) if back else "")
 
-    def unpack(body: bytes) -> Unpacked:
+    def unpack(body: bytes, limit_bytes: int) -> Unpacked:
         plain = unpacked(body, coding, limit_bytes)
         return Unpacked(plain, len(plain))
 

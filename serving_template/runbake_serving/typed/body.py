@@ -15,16 +15,16 @@ import numpy as np
 from pydantic_core import SchemaValidator, ValidationError
 
 from runbake_serving.errors import InvalidRequest
-from runbake_serving.model import Model, Question
+from runbake_serving.model.model import Model, Question
+from runbake_serving.model.signature import Column, Columns, Inputs, Param, Scalar
 from runbake_serving.protocols.json_forms import question_of_form
-from runbake_serving.signature import Column, Columns, Inputs, Param, Scalar
 from runbake_serving.typed.problems import BodyRefused, fault_at, refusal_by_rules, refusal_of
 from runbake_serving.typed.schema import body_schema, may_be_null
 
 if TYPE_CHECKING:
     import pandas as pd
 else:
-    from runbake_serving.pandas_later import pd
+    from runbake_serving.model.pandas_later import pd
 
 _MOST_UNKNOWN = 10
 
@@ -40,9 +40,9 @@ class TypedReader:
         self._model = model
         self.in_rows = isinstance(inputs, Columns)
         self._params = {param.name: param for param in model.signature.params or ()}
-        self._value: Callable[[Any], tuple[str, Any]] = (
-            _Table(inputs).form if isinstance(inputs, Columns) else _tensors
-        )
+        self._value: Callable[[Any], tuple[str, Any]] = _tensors
+        if isinstance(inputs, Columns):
+            self._value = _as_given if model.rules.takes_inputs_as_given else _Table(inputs).form
 
     def question(self, body: bytes) -> Question:
         """What this body asks.
@@ -125,6 +125,11 @@ class _Table:
             where = place if names is None else names.index(column.name)
             for row, moment in zip(data, _moments([row[where] for row in data], column, where), strict=True):
                 row[where] = moment
+
+
+def _as_given(document: Mapping[str, Any]) -> tuple[str, Any]:
+    # The signature of a type hint has one column without a name: a row is its value.
+    return "inputs", [row[0] for row in document["rows"]]
 
 
 def _tensors(document: Mapping[str, Any]) -> tuple[str, Any]:

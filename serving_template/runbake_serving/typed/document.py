@@ -10,7 +10,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import CoreSchema
 
-from runbake_serving.signature import Signature
+from runbake_serving.model.signature import Signature
 from runbake_serving.typed.schema import body_schema
 
 

@@ -9,8 +9,18 @@ from typing import Any
 import orjson
 from pydantic_core import SchemaValidator, ValidationError
 
-from runbake_serving.model import Model
-from runbake_serving.signature import Anything, Array, Columns, Inputs, Map, Object, Scalar, Tensor, Type
+from runbake_serving.model.model import Model
+from runbake_serving.model.signature import (
+    Anything,
+    Array,
+    Columns,
+    Inputs,
+    Map,
+    Object,
+    Scalar,
+    Tensor,
+    Type,
+)
 from runbake_serving.typed.schema import body_schema
 
 MOST_ROWS = 2

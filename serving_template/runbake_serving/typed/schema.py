@@ -14,7 +14,7 @@ import numpy as np
 from pydantic_core import CoreSchema, PydanticCustomError
 from pydantic_core import core_schema as core
 
-from runbake_serving.signature import (
+from runbake_serving.model.signature import (
     Anything,
     Array,
     Column,

@@ -116,7 +116,7 @@ class Handler(BaseHTTPRequestHandler):
             with self.world.lock:
                 self._route(body)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_any
+    do_GET = do_HEAD = do_POST = do_PUT = handle_any
 
     def take(self, size: int) -> bytes:
         """Read so many bytes of the request's body."""
@@ -184,7 +184,7 @@ class Handler(BaseHTTPRequestHandler):
     def _needed(self) -> str:
         match = PATH.match(self.path)
         assert match is not None, self.path
-        action = {"GET": "pull", "HEAD": "pull", "DELETE": "delete"}.get(self.command, "push")
+        action = {"GET": "pull", "HEAD": "pull"}.get(self.command, "push")
         return f"repository:{match['name']}:{action}"
 
     def _token_holds(self, tokens: Tokens, token: str) -> bool:
@@ -238,8 +238,6 @@ class Handler(BaseHTTPRequestHandler):
                 self._put_manifest(name, rest, body)
             case (("GET" | "HEAD"), "manifests"):
                 self._manifest(name, rest)
-            case "DELETE", "manifests":
-                self._delete_manifest(name, rest)
             case "GET", "tags":
                 self._tags(name, query)
             case "GET", "referrers" if self.world.referrers_api:
@@ -291,14 +289,6 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(404, "MANIFEST_UNKNOWN")
             return
         self.answer(200, found[1], {"Content-Type": found[0], "Docker-Content-Digest": digest})
-
-    def _delete_manifest(self, name: str, digest: str) -> None:
-        if self.world.manifests.pop((name, digest), None) is None:
-            self.refuse(404, "MANIFEST_UNKNOWN")
-            return
-        for key in [k for k, pointed in self.world.tags.items() if k[0] == name and pointed == digest]:
-            del self.world.tags[key]
-        self.answer(202)
 
     def _tags(self, name: str, query: dict[str, list[str]]) -> None:
         tags = sorted(tag for repository, tag in self.world.tags if repository == name)

@@ -48,7 +48,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
     """A real registry that wants a password: address and password."""
     word = secrets.token_hex(16) + "ß"
     line = f"{USER}:{bcrypt.hashpw(word.encode(), bcrypt.gensalt(4)).decode()}"
-    with running_registry(tmp_path_factory.mktemp("guarded"), deadline_s=15, htpasswd=line) as address:
+    with running_registry(tmp_path_factory.mktemp("guarded"), deadline_s=60, htpasswd=line) as address:
         yield address, word
 
 
@@ -227,18 +227,6 @@ def test_identity_token_as_password_is_not_redirected(fake: str, world: World, t
         with opened(fake, config=config) as registry, pytest.raises(RegistryError, match="403"):
             registry.list_tags("a/b")
     assert [seen.authorization for seen in other.seen] == [""]
-
-
-def test_removal_asks_for_its_own_right(fake: str, world: World, tmp_path: Path, password: str) -> None:
-    """A token that may push may not remove: removal gets one of its own, which may do nothing else."""
-    world.tokens = Tokens(basic=(USER, password))
-    with opened(fake, config=docker_config(tmp_path, fake, auth=encoded(password))) as registry:
-        _, digest = push_image(registry, "a/b", "tag")
-        registry.delete_manifest("a/b", digest)
-        assert registry.resolve("a/b", "tag") is None
-    (bought,) = (seen.path for seen in world.seen if "delete" in seen.path)
-    assert bought.startswith("/token?")
-    assert "push" not in bought
 
 
 def test_identity_token_is_not_redirected(fake: str, world: World, tmp_path: Path) -> None:

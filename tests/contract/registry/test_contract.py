@@ -122,20 +122,6 @@ def test_tags_are_sorted(registry: Registry, name: str) -> None:
     assert registry.resolve(name, "a") == second
 
 
-def test_manifest_is_removed(registry: Registry, name: str) -> None:
-    """A removed manifest is gone with its tags, others stay, and a second removal finds nothing."""
-    _, kept = push_image(registry, name, "kept")
-    _, digest = push_image(registry, name, "gone", annotations={"which": "gone"})
-    registry.delete_manifest(name, digest)
-    assert registry.resolve(name, "gone") is None
-    assert registry.resolve(name, "kept") == kept
-    assert registry.list_tags(name) == ("kept",)
-    with pytest.raises(ManifestNotFound, match="404: MANIFEST_UNKNOWN"):
-        registry.fetch_manifest(name, str(digest))
-    with pytest.raises(ManifestNotFound, match="404: MANIFEST_UNKNOWN"):
-        registry.delete_manifest(name, digest)
-
-
 def test_same_blob_from_two_threads(registry: Registry, name: str) -> None:
     """Threads that push one blob at the same moment all succeed, and it is whole."""
     blob, gate = blob_of(LARGE), threading.Barrier(4)

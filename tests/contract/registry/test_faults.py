@@ -27,7 +27,7 @@ from tests.contract.registry.fake_registry import (
     drops,
     stores_then_drops,
 )
-from tests.contract.registry.parts import Clock, Naps, blob_of, opened, push_image
+from tests.contract.registry.parts import Clock, Naps, blob_of, opened
 
 LARGE = bytes(range(256)) * (16 << 10)  # 4 MiB: more than the sockets' buffers hold
 UPLOAD = r"/uploads/\d+"
@@ -57,10 +57,11 @@ def client(fake: str, naps: Naps) -> Iterator[Registry]:
         answers(429, headers={"Retry-After": "7"}),
         answers(404, '{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN"}]}'),
         answers(416),
+        answers(400, '{"errors":[{"code":"DIGEST_INVALID"}]}'),
         drops(0),
         drops(2 << 20),
     ],
-    ids=["500", "503", "429", "404", "416", "dropped at once", "dropped in the middle"],
+    ids=["500", "503", "429", "404", "416", "damaged", "dropped at once", "dropped in the middle"],
 )
 def test_upload_begins_anew(client: Registry, world: World, naps: Naps, fault: Act) -> None:
     """An upload that failed in passing gets a new session, after a pause, and counts no byte twice."""
@@ -285,32 +286,6 @@ def _slow(clock: Clock, seconds: float, headers: dict[str, str] | None = None) -
         handler.answer(503, headers=headers)
 
     return act
-
-
-# --- removal ---------------------------------------------------------------------------------------------
-
-
-def test_removal_whose_answer_was_lost(client: Registry, world: World) -> None:
-    """When only the answer to a removal was lost, finding nothing the next time is success."""
-    _, digest = push_image(client, "a/b", "tag")
-
-    def removes_then_drops(handler: Handler) -> None:
-        del handler.world.manifests["a/b", digest]
-        drops()(handler)
-
-    world.on("DELETE", "/manifests/", removes_then_drops)
-    client.delete_manifest("a/b", digest)
-    assert world.count("DELETE") == 2
-
-
-def test_registry_that_does_not_delete(client: Registry, world: World, naps: Naps) -> None:
-    """A registry that deletes nothing says so once, and the hint names its setting."""
-    _, digest = push_image(client, "a/b", "tag")
-    world.on("DELETE", "/manifests/", answers(405, '{"errors":[{"code":"UNSUPPORTED"}]}'))
-    with pytest.raises(RegistryError, match="405: UNSUPPORTED") as caught:
-        client.delete_manifest("a/b", digest)
-    assert "storage.delete.enabled" in caught.value.hint
-    assert (client.resolve("a/b", "tag"), naps.taken) == (digest, [])
 
 
 # --- no answer at all ------------------------------------------------------------------------------------

@@ -97,8 +97,6 @@ def test_referrers_come_in_pages(client: Registry, world: World) -> None:
     "document",
     [
         '{"manifests": 3}',
-        '{"manifests": [{}]}',
-        '{"manifests": [{"digest": "x", "mediaType": "y", "size": 1}]}',
         "[]",
     ],
 )
@@ -107,6 +105,22 @@ def test_malformed_list_is_refused(client: Registry, world: World, document: str
     world.on("GET", "/referrers/", answers(200, document, {"Content-Type": OCI_INDEX}))
     with pytest.raises(RegistryError, match="malformed"):
         referrers(client, "a/b", Digest.of(b""))
+
+
+@pytest.mark.parametrize(
+    "malformed",
+    ["{}", "3", '{"digest": "x", "mediaType": "y", "size": 1}', '{"digest": "sha256:0", "size": Infinity}'],
+)
+def test_a_malformed_entry_hides_no_other(
+    client: Registry, world: World, malformed: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever may push may add one, and would else stop every verification; it is noted."""
+    entry = {"digest": str(Digest.of(b"")), "mediaType": OCI_MANIFEST, "size": 1}
+    document = f'{{"manifests": [{malformed}, {json.dumps(entry)}]}}'
+    world.on("GET", "/referrers/", answers(200, document, {"Content-Type": OCI_INDEX}))
+
+    assert [each.digest for each in referrers(client, "a/b", Digest.of(b""))] == [Digest.of(b"")]
+    assert "left out" in caplog.text
 
 
 def test_fallback_tag_that_is_an_image(client: Registry) -> None:

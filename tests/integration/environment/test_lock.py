@@ -92,6 +92,19 @@ def test_a_conflict_with_the_runtime_names_both_pins(uv: Uv) -> None:
     assert "fastapi>=0.115" in first
 
 
+def test_what_the_model_did_not_choose_gives_way(uv: Uv) -> None:
+    """pandas alone takes python-dateutil 4, botocore wants an older one: both get that, unless pinned."""
+    request = asking("pandas==3.0.2", runtime=("boto3==1.42.0",))
+    later = replace(request, model_as_of="2026-11-22T00:00:00Z", runtime_as_of="2026-11-22T00:00:00Z")
+    versions = {wheel.name: wheel.version for wheel in compile_lock(later, uv=uv).wheels}
+    assert (versions["pandas"], versions["boto3"]) == ("3.0.2", "1.42.0")
+    assert versions["python-dateutil"].startswith("2.")
+
+    pinned = replace(later, model_requirements=("pandas==3.0.2", "python-dateutil==4.0.0"))
+    with pytest.raises(Unresolvable, match=r"the model pins python-dateutil==4\.0\.0"):
+        compile_lock(pinned, uv=uv)
+
+
 def test_a_conflict_inside_the_model_keeps_uvs_explanation(uv: Uv) -> None:
     """Both of the model's requirements are in the message."""
     with pytest.raises(Unresolvable, match=r"scikit-learn==1\.9\.1[\s\S]*scipy==1\.4") as caught:
@@ -106,6 +119,22 @@ def test_a_package_without_a_wheel_names_the_ways_out(uv: Uv, requirement: str) 
         compile_lock(asking(requirement), uv=uv)
     assert "UV_FIND_LINKS" in caught.value.hint
     assert "--base" in caught.value.hint
+
+
+def test_a_wheel_for_one_platform_only_names_itself_and_the_other(uv: Uv) -> None:
+    """A package that nobody built for arm64: locked for amd64, and refused for arm64 by name and platform."""
+    request = asking("fasttext-numpy2==0.10.4")
+    assert compile_lock(request, uv=uv).wheels[0].file_name.endswith("x86_64.whl")
+    with pytest.raises(NoWheel, match=r"fasttext-numpy2==0\.10\.4\n.*linux/arm64, Python 3\.11 failed"):
+        compile_lock(replace(request, platform="linux/arm64", uv_platform="aarch64-manylinux_2_36"), uv=uv)
+
+
+def test_what_another_system_needs_is_left_out_where_its_marker_says_so(uv: Uv) -> None:
+    """Lines for Windows and macOS add nothing to a Linux lock; without a marker they are refused by name."""
+    marked = ("six", "pywin32==306; platform_system == 'Windows'", "pyobjc==10.3; sys_platform == 'darwin'")
+    assert [wheel.name for wheel in compile_lock(asking(*marked), uv=uv).wheels] == ["six"]
+    with pytest.raises(NoWheel, match=r"pywin32==306\n.*linux/amd64, Python 3\.11 failed"):
+        compile_lock(asking("six", "pywin32==306"), uv=uv)
 
 
 def test_a_date_before_the_release_says_to_move_the_date(uv: Uv) -> None:
@@ -182,6 +211,29 @@ def test_broken_settings_of_uv_are_uvs_own_error(tmp_path: Path) -> None:
     uv = find_uv({**os.environ, "UV_CONFIG_FILE": str(tmp_path / "uv.toml")})
     with pytest.raises(LockError, match="garbage"):
         compile_lock(asking("six"), uv=uv)
+
+
+def test_neither_directory_nor_variables_change_what_is_locked(
+    wheelhouse: Path, make_wheel: MakeWheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of these settings would make uv fail here; the user's own uv.toml is read."""
+    make_wheel("runbake_test_ours", {"ours.py": b"1"})
+    pins = tmp_path / "pins.txt"
+    pins.write_text("runbake-test-ours==9\n")
+    (tmp_path / "uv.toml").write_text('resolution = "nonsense"\n')
+    monkeypatch.chdir(tmp_path)
+    environment = {
+        **os.environ,
+        **dict.fromkeys(("UV_RESOLUTION", "UV_PRERELEASE", "UV_FORK_STRATEGY"), "nonsense"),
+        **dict.fromkeys(("UV_CONSTRAINT", "UV_OVERRIDE"), str(pins)),
+        "UV_FIND_LINKS": str(wheelhouse),
+    }
+    lock = compile_lock(asking("runbake-test-ours"), uv=find_uv(environment))
+    assert [(wheel.name, wheel.version) for wheel in lock.wheels] == [("runbake-test-ours", "1.0")]
+    (tmp_path / "uv").mkdir()
+    (tmp_path / "uv.toml").rename(tmp_path / "uv" / "uv.toml")
+    with pytest.raises(LockError, match="nonsense"):
+        compile_lock(asking("six"), uv=find_uv({**environment, "XDG_CONFIG_HOME": str(tmp_path)}))
 
 
 def _assert_nothing_shown(error: BaseException | None) -> None:

@@ -21,7 +21,7 @@ DEADLINE_S = 60
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
     """A registry whose data goes when the test ends: it is large."""
-    with running_registry(tmp_path / "registry", deadline_s=15) as address:
+    with running_registry(tmp_path / "registry", deadline_s=60) as address:
         yield address
     shutil.rmtree(tmp_path / "registry")
 

@@ -6,6 +6,7 @@ import io
 import tarfile
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,29 @@ def test_what_somebody_uses_by_now_stays(
         assert is_there(client, image)
     finally:
         container.remove()
+
+
+def test_what_a_killed_proof_left_is_swept_and_nothing_else(
+    client: docker.DockerClient, engine: Engine, pushed: tuple[str, Digest]
+) -> None:
+    """Its containers and its tag go; those of a proof that runs, and the image by its digest, stay."""
+    with ExitStack() as running:
+        killed, living = (
+            running.enter_context(engine.pulled(*pushed, mark=mark)) for mark in ("0killed", "0living")
+        )
+        made = [
+            running.enter_context(
+                running.enter_context(engine.together(mark=image.mark)).container(image.id, command="x")
+            )
+            for image in (killed, living)
+        ]
+        engine.sweep(("0killed", "0never"))
+
+        there = {found["Id"] for found in client.api.containers(all=True)}
+        assert [container.id in there for container in made] == [False, True]
+        assert proof_tags(client, living) == [f"{PROOF_REPOSITORY}:0living"]
+        assert client.images.get(living.name).id == living.id
+    assert not is_there(client, living)
 
 
 def test_an_archive_is_loaded_for_a_while(

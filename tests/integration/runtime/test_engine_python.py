@@ -52,7 +52,7 @@ def python_on(
         return SimpleNamespace(engine=engine, engine_auth=lambda _: None)
 
     doors: Any = SimpleNamespace(registry=lambda _: registry, store=store, host=host, prover=prover)
-    plan: Any = SimpleNamespace(request=SimpleNamespace(base=reference))
+    plan: Any = SimpleNamespace(base=reference)
     return interpreter_of(plan, SimpleNamespace(base=base), doors)  # type: ignore[arg-type]
 
 

@@ -66,13 +66,13 @@ def image(client: docker.DockerClient) -> Iterator[str]:
 def engine(client: docker.DockerClient) -> Iterator[Engine]:
     """The engine through our own door; containers of the test's name are gone afterwards."""
     yield Engine(client)
-    for container in client.containers.list(all=True, filters={"name": NAME}):
+    for container in client.containers.list(all=True, filters={"name": NAME}, ignore_removed=True):
         container.remove(force=True)
 
 
 def running(client: docker.DockerClient) -> list[str]:
     """The ids of the containers of the test's name."""
-    return [str(found.id) for found in client.containers.list(filters={"name": NAME})]
+    return [str(found.id) for found in client.containers.list(filters={"name": NAME}, ignore_removed=True)]
 
 
 def test_it_answers_on_loopback_and_is_gone_afterwards(
@@ -125,7 +125,7 @@ def test_an_interrupt_removes_it_even_when_it_was_to_be_kept(
 
     with pytest.raises(KeyboardInterrupt):
         interrupt()
-    assert client.containers.list(all=True, filters={"name": NAME}) == []
+    assert client.containers.list(all=True, filters={"name": NAME}, ignore_removed=True) == []
 
 
 def test_a_server_that_ends_is_shown_with_its_log(engine: Engine, image: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from runbake_serving.app import create_app
-from runbake_serving.model import load_model
+from runbake_serving.model.model import load_model
 from runbake_serving.settings import Settings
 
 with warnings.catch_warnings():
@@ -48,15 +48,17 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Served]:
         return Served(
             case=case,
             path=path,
-            ours=client_of(path),
-            always_dataframe=client_of(path, always_dataframe=True),
+            ours=client_of(path, trusted_types=case.trusted_types),
+            always_dataframe=client_of(path, always_dataframe=True, trusted_types=case.trusted_types),
             mlflows=TestClient(theirs, raise_server_exceptions=False),
         )
 
     return of
 
 
-def client_of(path: Path, *, always_dataframe: bool = False) -> TestClient:
+def client_of(
+    path: Path, *, always_dataframe: bool = False, trusted_types: tuple[str, ...] = ()
+) -> TestClient:
     """Our application around the model at `path`, without a process of its own."""
-    model = load_model(path, always_dataframe=always_dataframe)
+    model = load_model(path, always_dataframe=always_dataframe, trusted_types=trusted_types)
     return TestClient(create_app(Settings(), model, None))

@@ -32,6 +32,11 @@ class Case:
     signature: ModelSignature | None
     options: Mapping[str, Any]
 
+    @property
+    def trusted_types(self) -> tuple[str, ...]:
+        """What the operator trusts in its file: here, all that it asks for."""
+        return tuple(self.options.get("skops_trusted_types", ()))
+
 
 def _case(estimator: Any, rows: Any, *, signed: bool = True, params: Any = None, **options: Any) -> Case:
     signature = None

@@ -92,16 +92,18 @@ def test_a_deadline(tmp_path: Path) -> None:
 
 
 def test_a_body_that_does_not_come(tmp_path: Path) -> None:
-    """A body that stalls is answered 408 after RUNBAKE_BODY_TIMEOUT_S, and the connection ends."""
+    """A body that stalls is 408 after RUNBAKE_BODY_TIMEOUT_S; until then it takes nobody's place or bytes."""
     write_model(tmp_path / "model", Sleeper(str(tmp_path / "asked"), 0.05))
+    little = {"RUNBAKE_WORKERS": "1", "RUNBAKE_QUEUE": "1", "RUNBAKE_QUEUE_BYTES": "100"}
     with (
-        running(tmp_path, tmp_path / "model", RUNBAKE_WORKERS="1", RUNBAKE_BODY_TIMEOUT_S="1") as server,
+        running(tmp_path, tmp_path / "model", **little, RUNBAKE_BODY_TIMEOUT_S="1") as server,
         socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE_S) as caller,
     ):
         caller.sendall(
             b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             b"Content-Length: 100\r\n\r\n{"
         )
+        assert server.ask("POST", "/invocations", BODY)[0] == 200
         answer = http.client.HTTPResponse(caller)
         answer.begin()
         assert (answer.status, json.loads(answer.read())["status"]) == (408, 408)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -237,8 +237,8 @@ def test_serves_without_mlflow(tmp_path: Path, iris_model: Path) -> None:
         refused = server.ask("POST", "/invocations", "{")
         assert (refused[0], refused[2]["x-runbake-run-id"]) == (400, "a" * 32)
         assert server.stopped() == 0
-    assert {event["event"] for event in server.events()} == {"serving", "request"}
-    assert server.events()[0]["workers"] == 2
+    assert {event["event"] for event in server.events()} == {"model loaded", "serving", "request"}
+    assert [event["workers"] for event in server.events() if event["event"] == "serving"] == [2]
 
 
 def test_page_off_hides_provenance(tmp_path: Path, iris_model: Path) -> None:
@@ -337,6 +337,48 @@ def test_dead_worker_is_replaced_and_a_crash_loop_ends(tmp_path: Path) -> None:
     events = [event["event"] for event in server.events()]
     assert events.count("worker died") == 5
     assert events[-1] == "workers keep dying: giving up"
+
+
+def test_a_worker_that_is_killed_by_hand_closes_the_door_to_nobody(tmp_path: Path, iris_model: Path) -> None:
+    """SIGTERM to a worker changes nothing; after SIGKILL its successor answers, on the same socket."""
+
+    def worker(server: Running) -> int:
+        """Who answered last: lines are written before the next request of the same worker is read."""
+        assert server.ask("GET", "/version")[0] == 200
+        give_up_at = time.monotonic() + DEADLINE_S
+        while time.monotonic() < give_up_at:
+            with suppress(json.JSONDecodeError):  # a line that is being written
+                if told := [event for event in server.events() if event.get("path") == "/version"]:
+                    return int(told[-1]["pid"])
+        raise AssertionError("no line in the log")
+
+    with running(tmp_path, iris_model, RUNBAKE_WORKERS="1") as server:
+        first = worker(server)
+        os.kill(first, signal.SIGTERM)
+        kept = server.connect()
+        for _ in range(100):
+            kept.request("GET", "/ping")
+            answer = kept.getresponse()
+            assert (answer.read(), answer.getheader("Connection")) == (b"\n", None)
+        kept.close()
+        assert worker(server) == first
+        os.kill(first, signal.SIGKILL)
+        assert server.ask("GET", "/ping")[0] == 200
+        assert server.stopped() == 0
+    assert [event["worker"] for event in server.events() if event["event"] == "worker died"] == [first]
+
+
+def test_head_is_get_without_a_body(tmp_path: Path, iris_model: Path) -> None:
+    """Load balancers ask so; what follows on the same connection is read as the next answer."""
+    with running(tmp_path, iris_model) as server, closing(server.connect()) as kept:
+        for path in ("/ping", "/version", "/v2/health/ready"):
+            seen = []
+            for method in ("GET", "HEAD", "GET"):
+                kept.request(method, path)
+                answer = kept.getresponse()
+                seen.append((answer.status, answer.getheader("Content-Length"), answer.read()))
+            assert seen[0] == seen[2]
+            assert seen[1] == (*seen[0][:2], b"")
 
 
 def test_sigterm_while_a_restart_waits(tmp_path: Path) -> None:
@@ -507,7 +549,7 @@ def test_what_cannot_start_says_why(tmp_path: Path, iris_model: Path) -> None:
             (command(tmp_path, tmp_path / "none", "serve"), 1, b"MLmodel"),
             (command(tmp_path, iris_model, RUNBAKE_WORKER="1"), 1, b"RUNBAKE_WORKERS"),
             (command(tmp_path, iris_model, "serve", RUNBAKE_PORT=port), 1, b"RUNBAKE_PORT"),
-            (command(tmp_path, iris_model, "batch"), 2, b"batch"),
+            (command(tmp_path, iris_model, "bake"), 2, b"bake"),
         )
     for done, status, word in runs:
         assert done.returncode == status

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from runbake_serving.connection import Patience
-from runbake_serving.refusals import raw_refusal
-from runbake_serving.server import Server
+from runbake_serving.http.connection import Connection, Patience
+from runbake_serving.http.refusals import raw_refusal
+from runbake_serving.http.server import Server
 
 DEADLINE_S = 30.0
 PATIENT = Patience(slow_s=20, idle_s=20, grace_s=20, connections=100)
@@ -244,6 +244,53 @@ def test_a_body_is_not_counted_as_the_head_that_follows_it() -> None:
     assert asyncio.run(ask()).count(b"HTTP/1.1 200") == 1
 
 
+def test_a_flood_of_pipelined_requests() -> None:
+    """A hundred wait for the first; the last of them says that the connection ends, and no more are held."""
+    held: list[int] = []
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        held.append(sum(len(one.pipeline) for one in connections()))
+        await echo(scope, receive, send)
+
+    async def ask() -> bytes:
+        async with serving(slow) as one:
+            connections_of.append(one.server)
+            return await one.said(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 5_000)
+
+    connections_of: list[Server] = []
+
+    def connections() -> list[Any]:
+        return [one for server in connections_of for one in server.server_state.connections]
+
+    said = asyncio.run(ask())
+    assert bodies(said) == [b"GET / "] * 101
+    assert said.count(b"connection: close") == 1
+    assert max(held) == 100
+
+
+def test_a_slow_answer_before_garbage_is_waited_for() -> None:
+    """A request that takes longer than we linger after a refusal is answered all the same."""
+    entered, go = asyncio.Event(), asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        entered.set()
+        await go.wait()
+        await echo(scope, receive, send)
+
+    async def ask() -> bytes:
+        async with serving(slow) as one:
+            reader, writer = await one.open()
+            writer.write(POST + b"garbage\r\n\r\n")
+            await entered.wait()
+            for connection in one.server.server_state.connections:
+                assert isinstance(connection, Connection)
+                connection.overdue(asyncio.get_running_loop().time() + 10)
+            go.set()
+            return await asyncio.wait_for(reader.read(), DEADLINE_S)
+
+    assert bodies(asyncio.run(ask())) == [b"POST /a b abc"]
+
+
 def test_an_offered_protocol_with_an_unreadable_body_is_refused() -> None:
     """A framing that nobody knows is answered 400 also where it comes with an Upgrade."""
     head = (
@@ -406,6 +453,37 @@ def test_a_drain_answers_what_is_in_flight_and_once_more() -> None:
     assert bodies(once_more) == [b"POST /a b abc"]
     assert b"connection: close" in once_more
     assert complete
+
+
+def test_a_drain_leaves_an_answer_that_has_begun() -> None:
+    """An answer whose head is out cannot say close: its connection has one more, which says it."""
+    go = asyncio.Event()
+
+    async def begun(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/last":
+            return await echo(scope, receive, send)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"o", "more_body": True})
+        await go.wait()
+        return await send({"type": "http.response.body", "body": b"k"})
+
+    async def ask() -> tuple[bytes, bytes]:
+        async with serving(begun) as one:
+            reader, writer = await one.open()
+            writer.write(POST)
+            first = await asyncio.wait_for(reader.readuntil(b"\r\no"), DEADLINE_S)
+            one.stop.set()
+            while not one.server.draining:
+                await asyncio.sleep(0)
+            go.set()
+            first += await asyncio.wait_for(reader.readexactly(1), DEADLINE_S)
+            writer.write(LAST.replace(b"Connection: close\r\n", b""))
+            return first, await asyncio.wait_for(reader.read(), DEADLINE_S)
+
+    first, last = asyncio.run(ask())
+    assert (first.endswith(b"ok"), b"connection: close" in first) == (True, False)
+    assert bodies(last) == [b"GET /last "]
+    assert b"connection: close" in last
 
 
 @pytest.mark.parametrize("unix", [False, True])

@@ -24,12 +24,11 @@ from tritonclient.http import (  # noqa: E402
 
 from runbake_serving.app import create_app  # noqa: E402
 from runbake_serving.flavors.flavor import Loaded, Rules  # noqa: E402
-from runbake_serving.model import Model  # noqa: E402
-from runbake_serving.provenance import provenance_of  # noqa: E402
-from runbake_serving.refusals import raw_refusal  # noqa: E402
-from runbake_serving.server import Patience, Server  # noqa: E402
-from runbake_serving.settings import Settings  # noqa: E402
-from runbake_serving.signature import (  # noqa: E402
+from runbake_serving.http.refusals import raw_refusal  # noqa: E402
+from runbake_serving.http.server import Patience, Server  # noqa: E402
+from runbake_serving.label.provenance import provenance_of  # noqa: E402
+from runbake_serving.model.model import Model  # noqa: E402
+from runbake_serving.model.signature import (  # noqa: E402
     Column,
     Columns,
     Param,
@@ -38,6 +37,7 @@ from runbake_serving.signature import (  # noqa: E402
     Tensor,
     Tensors,
 )
+from runbake_serving.settings import Settings  # noqa: E402
 
 DEADLINE_S = 30.0
 LABELS = provenance_of(b'{"model": {"registeredName": "wine", "registeredVersion": 3}}', "test")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.mlflow2 import mlflow2_python
+from lab.environments import mlflow2_python
 from lab.mlflow_server import running_mlflow
 from runbake.errors import AmbiguousModel
 from runbake.tracking import ByExperiment, RunRef, Tracking

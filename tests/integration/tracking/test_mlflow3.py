@@ -27,7 +27,8 @@ from runbake.errors import (
     RunNotFound,
     TrackingError,
 )
-from runbake.tracking import ByExperiment, PromotedRun, RunRef, Tracking
+from runbake.gocd import AliasedVersions, Routes
+from runbake.tracking import ByExperiment, Change, PromotedRun, RunRef, Tracking
 from tests.integration.tracking.world import World
 
 FILES = (
@@ -87,7 +88,7 @@ def test_source_tags_are_allow_listed_and_without_credentials(good: PromotedRun)
         "mlflow.source.name",
         "mlflow.source.type",
     }
-    assert tags["mlflow.source.git.repoURL"] == "https://***@git.example.com/iris.git"
+    assert tags["mlflow.source.git.repoURL"] == "https://[redacted by runbake]@git.example.com/iris.git"
 
 
 def test_datasets_carry_context_and_no_credentials(good: PromotedRun) -> None:
@@ -212,14 +213,21 @@ def test_promote_orders_an_experiment_and_demote_undoes_it(world: World, trackin
         tracking.fetch_promoted_run(experiment)
     for name, now_ms in (("third", 1_900_000_000_000), ("first", 1_900_000_000_500)):
         ref = RunRef.parse(world.ids[name])
-        assert tracking.promote(ref, now_ms=now_ms) == world.ids[name]
+        run_id, changes = tracking.promote(ref, now_ms=now_ms)
+        assert run_id == world.ids[name]
+        assert changes[0] == Change(tag="promote", before=None, after="true")
     latest = tracking.fetch_promoted_run(experiment)
     assert (latest.run_name, latest.asked) == ("first", "--experiment quiet")
     assert latest.promotion.at_ms == 1_900_000_000_500
     assert (latest.promotion.how, latest.promotion.ordered_by) == ("tag", "promoted_at")
     assert [summary.run_name for summary in tracking.promoted("quiet")] == ["first", "third"]
     assert {"the good one", "first", "third"} <= {summary.run_name for summary in tracking.promoted()}
-    assert tracking.demote(RunRef.parse(world.ids["first"])) == world.ids["first"]
+    run_id, changes = tracking.demote(RunRef.parse(world.ids["first"]))
+    assert run_id == world.ids["first"]
+    assert changes == (
+        Change(tag="promote", before="true", after=None),
+        Change(tag="runbake.promoted_at", before="2030-03-17T17:46:40.500Z", after=None),
+    )
     assert tracking.fetch_promoted_run(experiment).run_name == "third"
     tracking.demote(RunRef.parse(world.ids["third"]))
     tracking.demote(RunRef.parse(world.ids["third"]))
@@ -234,6 +242,54 @@ def test_only_finished_runs_are_the_latest(world: World, tracking: Tracking) -> 
     assert {s.status for s in tracking.promoted("iris")} == {"FINISHED", "FAILED", "KILLED", "RUNNING"}
     with pytest.raises(RunNotFinished):
         tracking.promote(RunRef.parse(world.ids["running"]), now_ms=0)
+
+
+def test_a_model_is_promoted_by_a_name_that_it_has(world: World, tracking: Tracking) -> None:
+    """A misspelt name promotes nothing, and the error lists the names that there are."""
+    with pytest.raises(NoModel, match="no model named 'modell'; it has"):
+        tracking.promote(RunRef.parse(f"runs:/{world.ids['good']}/modell"), now_ms=0)
+    with pytest.raises(RunNotFound, match="models:/flowerz/1"):
+        tracking.promote(RunRef.parse("models:/flowerz/1"), now_ms=0)
+
+
+def test_an_alias_on_what_cannot_be_built_yet_loses_no_promotion(world: World, tracking: Tracking) -> None:
+    """A run that goes on and a model that is not ready are told once, asked again, and hold up no other."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(world.uri)
+    run_id = client.create_run("0").info.run_id
+    source = f"{client.get_run(run_id).info.artifact_uri}/model"
+    pending, good = world.ids["pending_model"], world.ids["good_model"]
+    for name, place, run, model in (
+        ("a-going", source, run_id, None),
+        ("b-pending", f"models:/{pending}", None, pending),
+        ("c-good", f"models:/{good}", None, good),
+    ):
+        client.create_registered_model(name)
+        version = client.create_model_version(
+            name, place, run_id=run, model_id=model, await_creation_for=None
+        )
+        client.set_registered_model_alias(name, "soon", version.version)
+    told: list[str] = []
+    watched = AliasedVersions(tracking, Routes.parse(("p",)), alias="soon", tell=told.append)
+
+    assert [wanted.of for wanted in (*watched.read(), *watched.read())] == ["c-good", "c-good"]
+    assert [line.split()[0] for line in told] == ["models:/a-going/1", "models:/b-pending/1"]
+    client.set_terminated(run_id)
+    assert [wanted.of for wanted in watched.read()] == ["a-going", "c-good"]
+    assert len(told) == 2
+
+
+def test_a_run_is_recorded_in_whatever_state_it_is(world: World, tracking: Tracking) -> None:
+    """What it logged, the versions registered from it with their aliases, and its state."""
+    record = tracking.record_of(RunRef.parse("models:/flowers@champion"))
+    built = tracking.fetch_promoted_run(RunRef.parse("models:/flowers@champion"))
+    assert (record.run_id, record.params, record.metrics) == (built.run_id, built.params, built.metrics)
+    assert record.status == "FINISHED"
+    assert (built.model_name, built.model_id) in record.models
+    assert "champion" in {alias for one in record.versions for alias in one.aliases}
+    running = tracking.record_of(RunRef.parse(world.ids["running"]))
+    assert (running.status, running.end_time_ms) == ("RUNNING", 0)
 
 
 def test_the_promotion_tag_can_be_named(world: World) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,9 +87,20 @@ def test_the_models_python_decides_whether_a_base_will_do(tmp_path: Path) -> Non
     reader = Reader()
     reader.put_image([python_layer()], "12")
     (base,) = read_base(reader, "debian", "12", AMD64, tmp_path, asked="r.test/debian:12")
-    check_base(base, "3.11")
+    check_base(base, "3.11", remedy="")
     with pytest.raises(PythonMismatch, match=r"r.test/debian:12 .*3\.11\.2 .*Python 3\.12"):
-        check_base(base, "3.12")
+        check_base(base, "3.12", remedy="make one")
+
+
+def test_the_image_of_a_model_is_no_base(tmp_path: Path) -> None:
+    """Its model and its wheels would lie below the new ones."""
+    reader = Reader()
+    reader.put_image([python_layer()], "12")
+    (base,) = read_base(reader, "debian", "12", AMD64, tmp_path, asked="r.test/wine:1")
+    config = {**base.config_json, "config": {"Labels": {"dev.runbake.provenance-digest": "sha256:0"}}}
+    model = replace(base, config=json.dumps(config).encode())
+    with pytest.raises(BaseImageError, match=r"r\.test/wine:1 is the image of a model"):
+        check_base(model, "3.11", remedy="make one")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,16 @@ import pytest
 import yaml
 from botocore.validate import ParamValidator
 
-from runbake.deploy import Limits, Subject, Workload, compose_of, ecs_of, kubernetes_of
+from runbake.deploy import (
+    Limits,
+    Subject,
+    Workload,
+    compose_of,
+    ecs_of,
+    environment_of,
+    kubernetes_of,
+    workload_of,
+)
 from runbake_serving import contract
 from tests.unit.samples import HOSTILE, RUN_ID
 
@@ -41,6 +50,7 @@ def workload(**changes: Any) -> Workload:
         port=9000,
         environment={**LIKE_NUMBERS, "TEXT": HOSTILE},
         secrets=("TOKEN",),
+        stop_s=35,
         limits=Limits(memory_bytes=1 << 30, cpus=1.5),
     )
     return replace(plain, **changes)
@@ -95,7 +105,7 @@ def test_kubernetes_keeps_text_out_of_labels() -> None:
     assert variables["TOKEN"]["valueFrom"]["secretKeyRef"] == {"name": "wine-env", "key": "TOKEN"}
     assert deployment["spec"]["selector"]["matchLabels"] == service["spec"]["selector"]
     assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
-    assert pod["spec"]["terminationGracePeriodSeconds"] > 25 + 5
+    assert pod["spec"]["terminationGracePeriodSeconds"] == 35 + 5
 
 
 @pytest.mark.parametrize("reduce", [False, True])
@@ -110,6 +120,8 @@ def test_ecs_is_valid(reduce: bool) -> None:
     assert set(task) <= set(shape.input_shape.members)
     assert set(container) <= set(shape.input_shape.members["containerDefinitions"].member.members)
     assert container["image"].endswith(f"@{DIGEST}")
+    # A parameter's name that holds a slash must begin with one, or there is no such parameter.
+    assert [one["valueFrom"] for one in container["secrets"]] == ([] if reduce else ["/wine/TOKEN"])
 
 
 @pytest.mark.parametrize(
@@ -134,3 +146,32 @@ def test_no_manifest_shows_a_secret() -> None:
     one = workload(environment={}, secrets=("TOKEN",))
     for text in (compose_of(one), kubernetes_of(one), ecs_of(one)):
         assert "TOKEN" in text
+
+
+def test_a_hidden_grace_time_counts_and_the_image_is_told_its_digest() -> None:
+    """Each engine waits for the drain that a file asked for, not showing the file, and sets the digest."""
+    environment, hidden = environment_of(("A=1",), (f"{contract.ENV_GRACE_S}=77\nTOKEN=hunter2\n",), {})
+    plain = workload()
+    one = workload_of(
+        name=plain.name,
+        subject=plain.subject,
+        address=plain.address,
+        port=plain.port,
+        environment=environment,
+        hidden=hidden,
+        limits=plain.limits,
+    )
+    compose, kubernetes, ecs = compose_of(one), kubernetes_of(one), ecs_of(one)
+    service = yaml.safe_load(compose)["services"]["wine"]
+    pod = next(yaml.safe_load_all(kubernetes))["spec"]["template"]["spec"]
+    (task,) = json.loads(ecs)["containerDefinitions"]
+
+    assert service["stop_grace_period"] == "87s"
+    assert (pod["terminationGracePeriodSeconds"], task["stopTimeout"]) == (92, 87)
+    assert {"hunter2", "77"}.isdisjoint(service["environment"].values())
+    assert "hunter2" not in compose + kubernetes + ecs
+    for named in (pod["containers"][0]["env"], task["environment"]):
+        shown = {entry["name"]: entry.get("value") for entry in named}
+        assert (shown["A"], shown[contract.ENV_IMAGE_DIGEST]) == ("1", DIGEST)
+        assert shown.get(contract.ENV_GRACE_S) is None
+    assert service["environment"][contract.ENV_IMAGE_DIGEST] == DIGEST

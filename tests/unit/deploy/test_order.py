@@ -76,6 +76,14 @@ def test_a_door_is_read_as_it_is_written(address: object, port: int) -> None:
     assert str(Door.parse(text)) == text
 
 
+@pytest.mark.parametrize(
+    "text", ["", "9000", ":9000", "h:", "h:08", "h:٨٠", "h:65536", "h:+1", "h: 1", "h:1\n"]
+)
+def test_what_is_no_door_is_none(text: str) -> None:
+    """A port is written in one way, in ASCII."""
+    assert Door.parse(text) is None
+
+
 @pytest.mark.parametrize("text", ["", "localhost", "1.2.3", "0.0.0.0/0"])
 def test_an_address_is_an_address(text: str) -> None:
     """No name: what it stands for may change."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -32,7 +33,7 @@ def container(suffix: str, *, at: str = "", status: str = "running", role: str =
         image="sha256:0",
         status=status,
         exit_code=0,
-        started_at=at or "2026-11-23T00:00:00Z",
+        started_at=datetime.fromisoformat(at or "2026-11-23T00:00:00Z"),
         network="bridge" if role == "door" else f"container:{DOOR_ID}",
         published="127.0.0.1:9000" if role == "door" else "",
         labels={LABEL_NAME: "wine", LABEL_ROLE: role, LABEL_AT: at, LABEL_ADDRESS: "127.0.0.1:9000"},
@@ -94,7 +95,7 @@ def test_the_new_one_died_while_the_name_went_over() -> None:
         ((DOOR, CURRENT), "serving"),
         ((CURRENT,), "cut off"),
         ((replace(DOOR, status="exited"), CURRENT), "cut off"),
-        ((replace(DOOR, started_at="2026-11-23T09:00:00Z"), CURRENT), "cut off"),
+        ((replace(DOOR, started_at=datetime(2026, 11, 23, 9, tzinfo=UTC)), CURRENT), "cut off"),
         ((DOOR, replace(CURRENT, status="exited")), "stopped"),
         ((DOOR, replace(CURRENT, status="restarting")), "restarting"),
         ((DOOR,), "absent"),

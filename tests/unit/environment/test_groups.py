@@ -116,6 +116,7 @@ def _recipes(groups: tuple[WheelGroup, ...]) -> dict[str, str]:
         ("sha256", "0" * 63),
         ("size", "many"),
         ("size", None),
+        ("size", float("inf")),
     ],
 )
 def test_a_lock_that_strangers_wrote_cannot_carry_options(field: str, value: object) -> None:

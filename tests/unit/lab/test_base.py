@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.base import tag_of
-from lab.source import hub_image
+from runbake.runtime import source_for
 
 ROOT = Path(__file__).parents[3]
 
@@ -23,11 +23,11 @@ def test_the_tag_follows_recipe_and_source() -> None:
 
 @pytest.mark.parametrize(
     ("minor", "image"),
-    [(11, "debian:bookworm-slim"), (12, "python:3.12-slim"), (13, "python:3.13-slim")],
+    [("3.11", "debian:bookworm-slim"), ("3.12", "python:3.12-slim"), ("3.13", "python:3.13-slim")],
 )
-def test_the_source_has_this_python(minor: int, image: str) -> None:
-    """The base's Python is the one that trains the demo's model."""
-    assert hub_image(minor) == image
+def test_the_source_has_this_python(minor: str, image: str) -> None:
+    """A base starts from what has the wanted Python."""
+    assert source_for(minor) == image
 
 
 def test_the_recipe_fits_every_builder() -> None:

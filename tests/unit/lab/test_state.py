@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from lab.process import identity_of
-from lab.state import Service, State
+from lab.state import Service, State, container_name
 
 
 @pytest.fixture
@@ -22,6 +23,15 @@ def service(name: str, *users: str) -> Service:
     """A service whose process is this one."""
     own = os.getpid()
     return Service(name=name, pid=own, identity=identity_of(own) or "", address="a:1", users=users)
+
+
+def test_two_checkouts_have_containers_of_their_own(tmp_path: Path) -> None:
+    """One checkout's `make demo-down` leaves the other's demo alone; its own name is always the same."""
+    one, other = (container_name("runbake-demo", tmp_path / name) for name in ("a", "b"))
+
+    assert one != other
+    assert one == container_name("runbake-demo", tmp_path / "a")
+    assert re.fullmatch(r"runbake-demo-[0-9a-f]{8}", one)
 
 
 def test_it_starts_empty(state: State) -> None:

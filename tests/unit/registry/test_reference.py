@@ -100,6 +100,14 @@ def test_refusals_list_everything(text: str, problems: list[str]) -> None:
     assert "HOST/NAME:TAG" in caught.value.hint
 
 
+@pytest.mark.parametrize("text", ["0123456789abcdef" * 2, "runs:/0123/model", "models:/fraud@champion"])
+def test_a_run_is_no_image(text: str) -> None:
+    """A run where an image is wanted is called that, before Docker Hub is asked for it."""
+    with pytest.raises(InvalidReference, match="a run's reference") as caught:
+        ImageRef.parse(text)
+    assert "runbake trace" in caught.value.hint
+
+
 @pytest.mark.parametrize("tag", ["", ".a", "-a", "a b", "ä", "a/b", "a" * 129, "a\n", "sha256:x"])
 def test_bad_tags(tag: str) -> None:
     """What is no tag is refused."""

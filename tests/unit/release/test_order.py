@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +20,8 @@ from runbake.flavors import Served
 from runbake.image import Blob, Digest
 from runbake.registry import ImageRef, Registry
 from runbake.release import Doors, Plan, PlatformPlan, Prover, Request, Subject, carry_out
+from runbake.release.base_name import BaseName
+from runbake.render import write_context
 from runbake.runtime import Proof
 from runbake.store import Store
 from runbake.tracking import FetchedFile, RunRef, Tracking
@@ -99,7 +104,7 @@ def a_plan(directory: Path, **changes: Any) -> Plan:
     fields: dict[str, Any] = {
         "run": RunRef.parse(RUN_ID),
         "model_name": "",
-        "base": ImageRef.parse("h.x/base"),
+        "base": BaseName("h.x/base"),
         "platforms": ("linux/amd64",),
         "repository": ImageRef.parse("h.x/wine"),
         "tags": TAGS,
@@ -125,6 +130,7 @@ def a_plan(directory: Path, **changes: Any) -> Plan:
         model=a_model(directory / "model", files=(file,)),
         model_packed=None,
         served=Served(flavor="sklearn", requirements=()),
+        base=ImageRef.parse("h.x/base"),
         platforms=(PlatformPlan(base=base, lock=a_lock(), groups=(), stored=True),),
         created="2026-01-02T03:04:05Z",
     )
@@ -190,6 +196,58 @@ def test_files_have_their_names_after_the_proof(tmp_path: Path) -> None:
     assert seen == []
     assert all(path.exists() for path in outputs)
     assert (release.transfer, release.tags) == (None, ())
+
+
+@pytest.mark.parametrize("repository", [ImageRef.parse("h.x/wine"), None], ids=["pushed", "files alone"])
+@pytest.mark.parametrize("name", ["layout", "image.tar"])
+def test_a_damaged_layer_of_the_cache_is_made_again_before_it_is_an_output(
+    tmp_path: Path, name: str, repository: ImageRef | None
+) -> None:
+    """A flipped bit in every blob of the cache, sizes kept: told, healed, and in no file."""
+    effects, target = Effects(), tmp_path / name
+    plan = a_plan(tmp_path, repository=repository, **{"archive" if "." in name else "layout": target})
+    first = carry_out(plan, doors_to(effects, tmp_path))
+    whole = sorted(blob.stat().st_size for blob in _blobs(target, tmp_path / "first"))
+    shutil.rmtree(target) if target.is_dir() else target.unlink()
+    for blob in (tmp_path / "store" / "blobs" / "sha256").iterdir():
+        data = blob.read_bytes()
+        blob.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    again = carry_out(plan, doors_to(effects, tmp_path))
+
+    assert again.reference == first.reference
+    assert effects.warnings == ["1 layers in the cache are damaged, and are made again"]
+    blobs = _blobs(target, tmp_path / "again")
+    assert sorted(blob.stat().st_size for blob in blobs) == whole
+    assert [Digest.of(blob.read_bytes()).hex for blob in blobs] == [blob.name for blob in blobs]
+
+
+def _blobs(output: Path, directory: Path) -> list[Path]:
+    if output.is_file():
+        with tarfile.open(output) as archive:
+            archive.extractall(directory, filter="data")
+        output = directory
+    return sorted((output / "blobs" / "sha256").iterdir())
+
+
+def test_labels_of_the_base_do_not_pass_for_the_runs(tmp_path: Path) -> None:
+    """What the base says of its own source and run is dropped, or emptied in a Dockerfile; the rest stays."""
+    stale = {"org.opencontainers.image.vendor": "them", "dev.runbake.stale": "x"}
+    config = {"config": {"Labels": {**stale, "org.opencontainers.image.title": "base", "team": "blue"}}}
+    plan, doors = a_plan(tmp_path), doors_to(Effects(), tmp_path)
+    (platform,) = plan.platforms
+    base = replace(platform.base, config=json.dumps(config).encode())
+    plan = replace(plan, platforms=(replace(platform, base=base),))
+    (made,) = carry_out(plan, doors).assembled.image.platforms
+    with made.config.open() as stream:
+        labels = json.load(stream)["config"]["Labels"]
+    write_context(plan, tmp_path / "context", doors)
+    text = (tmp_path / "context" / "Dockerfile").read_text()
+
+    assert labels["team"] == "blue"
+    assert labels["org.opencontainers.image.title"] not in ("", "base")
+    assert stale.keys() & labels.keys() == set()
+    assert [f'"{name}"=""' in text for name in stale] == [True, True]
+    assert f'"org.opencontainers.image.title"="{labels["org.opencontainers.image.title"]}"' in text
 
 
 def test_a_tag_that_was_taken_while_it_was_proved_is_not_moved(tmp_path: Path) -> None:

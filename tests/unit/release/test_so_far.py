@@ -101,7 +101,7 @@ def test_a_failure_after_the_push_names_the_digest_and_the_tags() -> None:
     push(image, REPOSITORY, doors, so_far)  # type: ignore[arg-type]
     with pytest.raises(KeyError) as early, so_far.told():
         raise KeyError
-    assert notes_of(early.value) == [pushed, "no tag points to it"]
+    assert notes_of(early.value) == [pushed, "no tag was set"]
 
     with pytest.raises(RegistryError) as late, so_far.told():
         tag(plan, image, doors, so_far)  # type: ignore[arg-type]

@@ -35,8 +35,14 @@ def a_workshop(store: Store, scratch: Path, lock: Lock) -> tuple[Workshop, Path]
     uv = Uv(executable=executable, python=Path(sys.executable), environment=())
     facts = SimpleNamespace(python_path="/usr/bin/python3", python_version="3.11.2")
     workshop = Workshop(
-        SimpleNamespace(request=SimpleNamespace(bytecode=False, whole_wheels=False)),  # type: ignore[arg-type]
-        SimpleNamespace(base=SimpleNamespace(facts=facts), lock=lock, groups=plan_wheel_groups(lock)),  # type: ignore[arg-type]
+        SimpleNamespace(  # type: ignore[arg-type]
+            request=SimpleNamespace(bytecode=False, whole_wheels=False), served=SimpleNamespace(unpacked=())
+        ),
+        SimpleNamespace(  # type: ignore[arg-type]
+            base=SimpleNamespace(facts=facts, platform="linux/amd64"),
+            lock=lock,
+            groups=plan_wheel_groups(lock),
+        ),
         SimpleNamespace(store=store, uv=uv),  # type: ignore[arg-type]
         scratch,
     )

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import docker.errors
 import pytest
+from urllib3.exceptions import ProtocolError
 
+from runbake.deploy.service import LABEL_NAME
 from runbake.errors import EngineError, EngineMissing
 from runbake.image import Digest
-from runbake.runtime import Engine
+from runbake.runtime import Engine, serve_locally
+from runbake.runtime.container import _demultiplexed
+from runbake.runtime.failure import translated
+from runbake_serving.contract import LABEL_RUN_ID
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 VERSION = {"Version": "20.10.24", "ApiVersion": "1.41", "Os": "linux", "Arch": "amd64"}
@@ -52,9 +59,9 @@ def reply(to: BaseHTTPRequestHandler, status: int, body: str) -> None:
 
 
 @contextmanager
-def engine_that(answer: Answer) -> Iterator[Engine]:
+def engine_that(answer: Answer, kind: type[ThinEngine] = ThinEngine) -> Iterator[Engine]:
     """A connected engine whose every answer is `answer`."""
-    handler = type("Handler", (ThinEngine,), {"answer": staticmethod(answer)})
+    handler = type("Handler", (kind,), {"answer": staticmethod(answer)})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -129,6 +136,27 @@ def test_a_container_that_is_not_there_is_no_error() -> None:
         assert engine.find_container("c") is None
 
 
+def test_podman_is_told_by_its_name_and_by_its_tags() -> None:
+    """It shows a registry for names without one; a proof's tag is known all the same."""
+    version = {**VERSION, "Components": [{"Name": "Podman Engine", "Version": "4.3.1"}]}
+    images = [
+        {"Id": "1", "RepoTags": ["docker.io/library/runbake-proof:0"], "RepoDigests": []},
+        {"Id": "2", "RepoTags": ["localhost/runbake-proof:1"], "RepoDigests": None},
+        {"Id": "3", "RepoTags": ["docker.io/library/wine:1"], "RepoDigests": ["h.x/wine@sha256:0"]},
+    ]
+
+    class Podman(ThinEngine):
+        def do_GET(self) -> None:
+            if self.path.endswith("/version"):
+                reply(self, 200, json.dumps(version))
+            else:
+                super().do_GET()
+
+    with engine_that(lambda to: reply(to, 200, json.dumps(images)), Podman) as engine:
+        assert engine.description == "Podman 20.10.24, linux/amd64"
+        assert engine._kept_images() == {"3", "h.x/wine@sha256:0"}
+
+
 def test_a_failed_removal_does_not_hide_what_failed_first() -> None:
     """The proof's own failure is what the user must read; the rest is a note on it."""
 
@@ -147,3 +175,91 @@ def test_a_failed_removal_does_not_hide_what_failed_first() -> None:
     with engine_that(answer) as engine, pytest.raises(ValueError, match="the proof failed") as caught:
         fail(engine)
     assert any("device busy" in note for note in caught.value.__notes__)
+
+
+def engine_whose_command_ended(exit_code: int | None) -> AbstractContextManager[Engine]:
+    """An engine that runs any command, ends the connection, and then tells this exit code."""
+
+    def answer(to: BaseHTTPRequestHandler) -> None:
+        if to.path.endswith("/start"):
+            to.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n")
+            to.close_connection = True
+        elif to.path.endswith("/exec"):
+            reply(to, 201, json.dumps({"Id": "e"}))
+        elif "/exec/" in to.path:
+            reply(to, 200, json.dumps({"Running": exit_code is None, "ExitCode": exit_code}))
+        else:
+            reply(to, 200, json.dumps({"Id": "1" * 64, "Config": {}, "State": {}}))
+
+    return engine_that(answer)
+
+
+def test_a_command_whose_connection_is_cut_did_not_succeed() -> None:
+    """A server is ready when such a command ends with 0; nobody knows how this one ended."""
+    with engine_whose_command_ended(None) as engine:
+        found = engine.find_container("c")
+        assert found is not None
+        with pytest.raises(EngineError, match="ended before the command"):
+            found.execute(["x"], {}, timeout_s=0.5)
+    with engine_whose_command_ended(3) as engine:
+        found = engine.find_container("c")
+        assert found is not None
+        assert found.execute(["x"], {}, timeout_s=5).exit_code == 3
+
+
+FRAME = b"\1\0\0\0\0\0\0\2ok"
+
+
+@pytest.mark.parametrize("sent", range(1, 2 * len(FRAME)))
+def test_output_that_is_cut_within_a_frame_is_an_error(sent: int) -> None:
+    """In the header or in what it announces; at the end of a frame it is the end."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall((FRAME * 2)[:sent])
+        theirs.close()
+        if sent == len(FRAME):
+            assert _demultiplexed(ours)[1] == "ok"
+            return
+        with pytest.raises(EngineError, match="ended before the command"):
+            _demultiplexed(ours)
+
+
+def test_a_deployed_service_is_not_replaced_by_a_run_of_its_name() -> None:
+    """It serves callers: the hint is how it is ended, and the engine is told nothing."""
+    labels = {LABEL_RUN_ID: "r", LABEL_NAME: "fraud"}
+    told = []
+
+    def answer(to: BaseHTTPRequestHandler) -> None:
+        if to.command != "GET":
+            told.append(to.path)
+        reply(to, 200, json.dumps({"Id": "1" * 64, "Config": {"Labels": labels}, "State": {}}))
+
+    with engine_that(answer) as engine, pytest.raises(EngineError, match="deployed fraud") as caught:
+        serve_locally(engine, "image", port=0, name="fraud", keep=False).__enter__()
+    assert "runbake undeploy fraud" in caught.value.hint
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionResetError(104, "reset"), BrokenPipeError(32, "broken"), ProtocolError("cut")]
+)
+def test_a_connection_that_is_reset_while_it_is_read_is_a_lost_engine(error: Exception) -> None:
+    """As a command runs or a log is followed, the SDK lets these pass: they are no bugs of ours."""
+    with pytest.raises(EngineError, match="lost the engine while trying to follow"), translated("follow"):
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("Bind for 127.0.0.1:8080 failed: port is already allocated", "--port"),
+        ("listen tcp4 127.0.0.1:8080: bind: address already in use", "--port"),
+        ("listen tcp4 10.9.9.9:8080: bind: cannot assign requested address", "--bind"),
+        ("something else", "runbake doctor"),
+    ],
+)
+def test_what_to_try_when_a_port_cannot_be_had(said: str, hint: str) -> None:
+    """A port or an address that is not to be had names the flag that chooses another."""
+    with pytest.raises(EngineError, match=said) as caught, translated("start it"):
+        raise docker.errors.APIError("500", explanation=said)
+    assert hint in caught.value.hint

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from runbake_serving.signature import (
+from runbake_serving.model.signature import (
     Anything,
     Array,
     Column,

@@ -11,10 +11,10 @@ import pytest
 
 from runbake_serving.app import create_app
 from runbake_serving.flavors.flavor import Loaded, Rules
-from runbake_serving.model import Model
-from runbake_serving.provenance import Provenance, provenance_of
+from runbake_serving.label.provenance import Provenance, provenance_of
+from runbake_serving.model.model import Model
+from runbake_serving.model.signature import Signature
 from runbake_serving.settings import Settings
-from runbake_serving.signature import Signature
 
 JSON = {"content-type": "application/json"}
 LABELS = provenance_of(b'{"run": {"id": "r1"}, "model": {"registeredVersion": 3}}', "test")
@@ -100,6 +100,26 @@ def test_a_bug_of_ours_is_500_in_the_same_form() -> None:
     assert (answer.status_code, answer.json()["error_code"]) == (500, "INTERNAL_ERROR")
     assert answer.headers["x-runbake-run-id"] == "r1"
     assert answer.headers["x-request-id"] == answer.json()["request_id"]
+
+
+def test_a_bug_on_the_way_through_fastapi_is_logged_under_its_id(caplog: pytest.LogCaptureFixture) -> None:
+    """A route with a parameter in its path has the same answer, and one line of the log names the request."""
+    app = create_app(Settings(), model_of(), LABELS)
+
+    @app.get("/sick/{name}")
+    async def sick(name: str) -> None:
+        raise KeyError(name)
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.get("/sick/secret")
+
+    answer = asyncio.run(ask())
+    assert (answer.status_code, answer.json()["error_code"]) == (500, "INTERNAL_ERROR")
+    (line,) = [record.__dict__["fields"] for record in caplog.records if record.message == "bug"]
+    assert (line["request"], line["exception"]) == (answer.json()["request_id"], "KeyError")
+    assert "secret" not in str(line)
 
 
 def test_headers_on_every_answer() -> None:

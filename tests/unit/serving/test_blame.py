@@ -15,15 +15,15 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from runbake_serving.blame import first_bad_row
 from runbake_serving.errors import RequestError
 from runbake_serving.flavors.flavor import Loaded
 from runbake_serving.flavors.sklearn import rules_of
-from runbake_serving.model import Model
-from runbake_serving.predictor import Predictor
+from runbake_serving.model.model import Model
+from runbake_serving.model.signature import Column, Columns, Scalar, Signature
+from runbake_serving.prediction.blame import first_bad_row
+from runbake_serving.prediction.predictor import Predictor
 from runbake_serving.protocols.media_type import MediaType
 from runbake_serving.protocols.mlflow_scoring import question_of
-from runbake_serving.signature import Column, Columns, Scalar, Signature
 
 JSON = MediaType(name="application/json", parameters={})
 INPUTS = Columns(columns=tuple(Column(name=name, type=Scalar.DOUBLE, required=True) for name in "ab"))
@@ -80,6 +80,26 @@ def test_an_unreadable_value_is_named(array: bool) -> None:
     assert found is not None
     assert found[:3] == (400, "a", 2)
     assert "secret" not in found[3]
+
+
+@pytest.mark.parametrize("array", [True, False])
+def test_a_row_of_another_length_is_named(array: bool) -> None:
+    """The first row with more or fewer values than those before it is told, and a row of another kind."""
+    model = model_of(array=array)
+    short, long = refusals(model, [[1.0, 1.0], [1.0]], [[1.0, 1.0], [1.0, 1.0], [1.0, 2.0, 3.0], [1.0]])
+    assert (short or ())[:3] == (400, None, 1)
+    assert (long or ())[:3] == (400, None, 2)
+    mixed = refusals(model, [[1.0, 1.0], {"a": 1.0, "b": 1.0}])[0]
+    assert mixed is not None
+    assert "all lists or all objects" in mixed[3]
+
+
+def test_no_rows_are_called_that() -> None:
+    """A table without rows that the model refuses is not told of values."""
+    found = refusals(model_of(array=False), [])[0]
+    assert found is not None
+    assert found[0] == 400
+    assert "without rows" in found[3]
 
 
 def test_a_missing_column_is_named() -> None:

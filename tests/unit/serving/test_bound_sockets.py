@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from runbake_serving.errors import StartError
+from runbake_serving.processes.supervisor import bound_sockets
 from runbake_serving.settings import Settings
-from runbake_serving.supervisor import bound_sockets
 
 
 def close(sockets: tuple[socket.socket, ...]) -> None:

@@ -15,12 +15,12 @@ import pytest
 
 from runbake_serving.errors import BodyTooLarge, InvalidRequest, NotAcceptable, RequestError
 from runbake_serving.flavors.flavor import Loaded, Rules
-from runbake_serving.model import Model, TableArray
+from runbake_serving.model.model import Model, TableArray
+from runbake_serving.model.signature import Array, Column, Columns, Inputs, Scalar, Signature
 from runbake_serving.protocols.answers import arrow_of
 from runbake_serving.protocols.columnar import data_of_table, table_of_parquet, table_of_stream
 from runbake_serving.protocols.media_type import MediaType
 from runbake_serving.protocols.mlflow_scoring import question_of
-from runbake_serving.signature import Array, Column, Columns, Inputs, Scalar, Signature
 
 LIMIT_BYTES = 10_000_000
 AB = Columns(columns=tuple(Column(name=name, type=Scalar.DOUBLE, required=True) for name in "ab"))

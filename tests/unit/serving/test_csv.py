@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runbake_serving.enforcement import enforced
 from runbake_serving.errors import InvalidRequest, SchemaMismatch, UnsupportedMedia
+from runbake_serving.model.enforcement import enforced
+from runbake_serving.model.signature import Column, Columns, Inputs, Scalar, Tensor, Tensors
 from runbake_serving.protocols.charsets import CHARSETS
 from runbake_serving.protocols.csv import frame_of_csv
-from runbake_serving.signature import Column, Columns, Inputs, Scalar, Tensor, Tensors
 
 AB = Columns(columns=tuple(Column(name=name, type=Scalar.DOUBLE, required=True) for name in "ab"))
 TENSOR = Tensors(tensors=(Tensor(name=None, dtype=np.dtype("float64"), shape=(-1, 2)),))
@@ -127,6 +127,58 @@ def test_what_may_be_a_header_is_not_predicted(text: str) -> None:
         return
     with pytest.raises(SchemaMismatch, match="missing columns"):
         enforced(frame, AB)
+
+
+WHOLE = Columns(
+    columns=(
+        Column(name="a", type=Scalar.DOUBLE, required=True),
+        Column(name="n", type=Scalar.LONG, required=True),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "inputs", "column", "row"),
+    [
+        ("a,b\n1,2\n3,x\n", AB, "b", 1),
+        ("b,a\n1,2\n3,x\n", AB, "a", 1),
+        ("a,b,c\n1,2,t\n\n3,0x10,t\n", AB, "b", 1),
+        ("a,n\n1,2\n1,3\n1,4.5\n1,y\n", WHOLE, "n", 2),
+        ("a,n\n1,2\n1,\n", WHOLE, "n", 1),
+        ("1,2\n3,x\n", AB, "b", 1),
+        ("a,b\n" + "1,2\n" * 70_000 + "1,z\n", AB, "b", 70_000),
+        ("a,b\n1,2\n1,2,3\n", AB, None, 1),
+        ("a,b\n1,2,3\n", AB, None, 0),
+        ("a,b\n1,2\n3\n", AB, None, 1),
+        ("a,n\n1,2\n3\n", WHOLE, None, 1),
+        ("a,n,,\n1,2,,\n1,x,,\n", WHOLE, "n", 1),
+    ],
+)
+def test_a_refusal_names_the_place(text: str, inputs: Inputs, column: str | None, row: int) -> None:
+    """Whoever sent a bad csv is told the row, and the column where one value is at fault; never the value."""
+    with pytest.raises(InvalidRequest, match=f"row {row}") as refused:
+        frame_of_csv(text.encode(), {}, inputs)
+    assert (refused.value.column, refused.value.row) == (column, row)
+    assert not {"x", "y", "z", "4.5", "0x10"} & set(str(refused.value).replace("'", " ").split())
+
+
+@pytest.mark.parametrize("text", ["", "\n\n"])
+def test_an_empty_csv_is_called_empty(text: str) -> None:
+    """A body without a line is told as that."""
+    with pytest.raises(InvalidRequest, match="empty"):
+        frame_of_csv(text.encode(), {}, AB)
+
+
+def test_a_late_fault_is_found_in_bounded_memory() -> None:
+    """Looking for a bad value takes no more room than reading the table did."""
+    body = b"a,b\n" + b"1.25,2.25\n" * 400_000 + b"1,x\n"
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidRequest, match="row 400000"):
+            frame_of_csv(body, {}, AB)
+        assert tracemalloc.get_traced_memory()[1] < 20 * len(body)
+    finally:
+        tracemalloc.stop()
 
 
 def test_wide_csv_is_bounded() -> None:

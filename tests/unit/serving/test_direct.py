@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import Depends, FastAPI, Request, Response
 
-from runbake_serving.direct import direct_routes
+from runbake_serving.http.direct import direct_routes
 
 
 def test_plain_handlers_only() -> None:

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis.extra import numpy as npst
 
-from runbake_serving.encoding import answer_of, error_of
 from runbake_serving.errors import InvalidRequest, ModelFailed
+from runbake_serving.protocols.encoding import answer_of, error_of
 
 
 def refuse(constant: str) -> None:

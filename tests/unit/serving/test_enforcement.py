@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbake_serving.casting import cast_frame
-from runbake_serving.enforcement import enforced
 from runbake_serving.errors import InvalidRequest, SchemaMismatch
-from runbake_serving.params import enforced_params
-from runbake_serving.signature import (
+from runbake_serving.model.casting import cast_frame
+from runbake_serving.model.enforcement import enforced
+from runbake_serving.model.params import enforced_params
+from runbake_serving.model.signature import (
     Array,
     Column,
     Columns,

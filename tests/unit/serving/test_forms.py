@@ -22,13 +22,13 @@ from hypothesis import strategies as st
 from runbake_serving.app import create_app
 from runbake_serving.errors import NotAcceptable, RequestError
 from runbake_serving.flavors.flavor import Loaded, Rules
-from runbake_serving.model import Model
+from runbake_serving.model.model import Model
+from runbake_serving.model.signature import Column, Columns, Inputs, Scalar, Signature, Tensor, Tensors
 from runbake_serving.protocols.accept import preferred
 from runbake_serving.protocols.answers import FORMS, csv_of, form_of, lines_of
 from runbake_serving.protocols.compression import accepted_coding, packed, unpacked
 from runbake_serving.protocols.json_lines import form_of_lines
 from runbake_serving.settings import Settings
-from runbake_serving.signature import Column, Columns, Inputs, Scalar, Signature, Tensor, Tensors
 
 AB = Columns(columns=tuple(Column(name=name, type=Scalar.DOUBLE, required=True) for name in "ab"))
 TEXT = Columns(columns=(Column(name="t", type=Scalar.STRING, required=True),))

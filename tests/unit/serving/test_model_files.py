@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from runbake_serving.errors import StartError
-from runbake_serving.model_files import FileCheck, files_of
-from runbake_serving.provenance import provenance_of
+from runbake_serving.label.provenance import provenance_of
+from runbake_serving.model.model_files import FileCheck, files_of
 
 FILES = {"MLmodel": b"flavors: {}", "code/a.py": b"", "model.pkl": b"x" * 100_000}
 

@@ -21,19 +21,9 @@ from hypothesis.extra import numpy as hnp
 from runbake_serving.app import create_app
 from runbake_serving.errors import InvalidRequest, RequestError
 from runbake_serving.flavors.flavor import Loaded, Rules
-from runbake_serving.model import Model, TableArray
-from runbake_serving.protocols.open_inference import inference_of
-from runbake_serving.protocols.tensors import (
-    DATATYPES,
-    array_of_bytes,
-    array_of_json,
-    bytes_of_array,
-    json_of_array,
-    typed,
-)
-from runbake_serving.provenance import Provenance, provenance_of
-from runbake_serving.settings import Settings
-from runbake_serving.signature import (
+from runbake_serving.label.provenance import Provenance, provenance_of
+from runbake_serving.model.model import Model, TableArray
+from runbake_serving.model.signature import (
     Array,
     Column,
     Columns,
@@ -44,6 +34,16 @@ from runbake_serving.signature import (
     Tensor,
     Tensors,
 )
+from runbake_serving.protocols.open_inference import inference_of
+from runbake_serving.protocols.tensors import (
+    DATATYPES,
+    array_of_bytes,
+    array_of_json,
+    bytes_of_array,
+    json_of_array,
+    typed,
+)
+from runbake_serving.settings import Settings
 
 LABELS = provenance_of(
     b'{"model": {"registeredName": "wine {x} \xc3\xa9", "registeredVersion": 3, "flavor": "sklearn"}}', "test"

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbake_serving.facts import Facts, facts_of
+from runbake_serving.label.facts import Facts, facts_of
+from runbake_serving.label.provenance import provenance_of
+from runbake_serving.model.signature import Column, Columns, Scalar, Tensor, Tensors
 from runbake_serving.page.links import commit_link, run_link, web_address
 from runbake_serving.page.view import fields_of
-from runbake_serving.provenance import provenance_of
 from runbake_serving.settings import Settings
-from runbake_serving.signature import Column, Columns, Scalar, Tensor, Tensors
 from tests.unit.serving.test_app import answer_to
 from tests.unit.serving.test_openapi import model_of
 from tests.unit.serving.test_typed import PEOPLE
@@ -255,3 +255,15 @@ def test_facts_are_cut_and_cleaned() -> None:
     assert facts.run_name == "a\ufffdb\ufffdc"
     assert len(facts.parameters) == 500
     assert {len(value) for _, value in facts.parameters} == {4097}
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [("executable", "loading it runs code in it"), ("safe", "safe to load"), ("<b>", None)],
+)
+def test_whether_loading_it_runs_code_is_on_the_page(kind: str, told: str | None) -> None:
+    """The label file's word for the format is told in a sentence; a word of another kind is not shown."""
+    labels = {**LABELS, "model": {**LABELS["model"], "format": kind}}
+    text = Tags(page(labels).text).text
+
+    assert told in text if told else "Format" not in text

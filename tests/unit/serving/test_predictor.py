@@ -20,11 +20,11 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from runbake_serving.errors import DeadlinePassed, InvalidRequest, ModelFailed, RequestError, ValuesRefused
 from runbake_serving.flavors.flavor import Loaded, Rules
 from runbake_serving.flavors.sklearn import rules_of
-from runbake_serving.model import Checked, Model
-from runbake_serving.predictor import Limits, Predictor
+from runbake_serving.model.model import Checked, Model
+from runbake_serving.model.signature import Column, Columns, Scalar, Signature
+from runbake_serving.prediction.predictor import Limits, Predictor
 from runbake_serving.protocols.media_type import MediaType
 from runbake_serving.protocols.mlflow_scoring import question_of
-from runbake_serving.signature import Column, Columns, Scalar, Signature
 
 JSON = MediaType(name="application/json", parameters={})
 
@@ -212,6 +212,24 @@ def test_who_has_left_is_not_asked_for() -> None:
 
     assert [told(answer) for answer in asyncio.run(ask())] == [[0], InvalidRequest, [4]]
     assert model.calls == [[0, 2]]
+
+
+def test_a_closed_predictor_begins_nothing() -> None:
+    """A question that came just before stays unasked, without a word: SIGTERM may come while one warms up."""
+    model, complaints = Recorder(), list[Any]()
+
+    async def ask() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        predictor = Predictor(model_of(model), threads=1)
+        asked = asyncio.ensure_future(predictor.ask(rows(1), "1"))
+        await asyncio.sleep(0)
+        predictor.close()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        asked.cancel()
+
+    asyncio.run(ask())
+    assert (model.calls, complaints) == ([], [])
 
 
 def test_short_predictions_stay_on_the_event_loop() -> None:

@@ -9,14 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runbake_serving import contract
-from runbake_serving.cpu import cpus_allowed
 from runbake_serving.errors import StartError
+from runbake_serving.processes.cpu import cpus_allowed
 from runbake_serving.settings import Settings, settings_of, workers_of
 
 
 def test_nothing_set_is_the_defaults() -> None:
     """Variables of others are not looked at, and empty ones count as not given."""
     assert settings_of({"PATH": "/bin", "RUNBAKE_PORT": "", "runbake_port": "1"}) == Settings()
+
+
+def test_what_sagemaker_sets_changes_nothing() -> None:
+    """With the variables of SageMaker and its toolkits the port is 8080, as its contract says."""
+    theirs = {"SAGEMAKER_BIND_TO_PORT": "9000", "SAGEMAKER_BATCH": "true", "SAGEMAKER_MULTI_MODEL": "false"}
+    settings = settings_of(theirs)
+    assert settings == Settings()
+    assert (settings.port, settings.host) == (8080, "0.0.0.0")  # noqa: S104 -- the default is looked at
+    assert settings.grace_s < 30
 
 
 def test_every_setting_is_read() -> None:
@@ -39,6 +48,7 @@ def test_every_setting_is_read() -> None:
         contract.ENV_JOIN_BYTES: "7",
         contract.ENV_JOIN_ROWS: "8",
         contract.ENV_IMAGE_DIGEST: f"sha256:{'0' * 64}",
+        contract.ENV_TRUSTED_TYPES: "a.B, c.d.E",
         contract.ENV_TRACKING_URL: "https://mlflow.example.org",
         contract.ENV_KEEP_ALIVE_S: "9",
         contract.ENV_QUEUE: "11",
@@ -48,6 +58,7 @@ def test_every_setting_is_read() -> None:
     }
     assert set(values) == set(contract.SETTINGS)
     assert settings_of(values) == Settings(
+        trusted_types=("a.B", "c.d.E"),
         tracking_url="https://mlflow.example.org",
         image_digest=f"sha256:{'0' * 64}",
         model_root=Path("/m"),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runbake_serving.errors import StartError
-from runbake_serving.signature import (
+from runbake_serving.model.signature import (
     Anything,
     Array,
     Column,

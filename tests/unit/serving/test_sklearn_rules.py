@@ -18,10 +18,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from runbake_serving.errors import StartError
-from runbake_serving.flavors import loader_of
+from runbake_serving.flavors import page_of
 from runbake_serving.flavors.sklearn import load, rules_of
-from runbake_serving.model import load_model
-from runbake_serving.signature import Column, Columns, Scalar, Signature
+from runbake_serving.model.model import load_model
+from runbake_serving.model.signature import Column, Columns, Scalar, Signature
 
 
 class Foreign(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -123,5 +123,5 @@ def test_what_is_not_a_model(tmp_path: Path, text: str) -> None:
 def test_an_unknown_flavor_is_named() -> None:
     """The error names the flavors of the model and those served."""
     with pytest.raises(StartError, match="'onnx'") as caught:
-        loader_of({"onnx": {}})
+        page_of({"onnx": {}})
     assert "sklearn" in caught.value.hint

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from runbake_serving.errors import RequestError
 from runbake_serving.flavors.flavor import Loaded, Rules
-from runbake_serving.joining import joined
-from runbake_serving.model import Model
+from runbake_serving.model.model import Model
+from runbake_serving.model.signature import Column, Columns, Scalar, Signature
+from runbake_serving.model.tables import TableArray, TableColumns
+from runbake_serving.prediction.joining import joined
 from runbake_serving.protocols.media_type import MediaType
 from runbake_serving.protocols.mlflow_scoring import question_of
-from runbake_serving.signature import Column, Columns, Scalar, Signature
-from runbake_serving.tables import TableArray, TableColumns
 
 JSON = MediaType(name="application/json", parameters={})
 KINDS = (Scalar.DOUBLE, Scalar.FLOAT, Scalar.LONG, Scalar.INTEGER, Scalar.BOOLEAN, Scalar.STRING)
@@ -83,6 +83,7 @@ def test_columns_in_any_order_and_an_index(data: st.DataObject, kinds: list[Scal
 @example(Scalar.DOUBLE, [2**70, 1])
 @example(Scalar.INTEGER, [2**31])
 @example(Scalar.LONG, [2**63])
+@example(Scalar.LONG, [2**63 - 1])
 @example(Scalar.STRING, ["a", None])
 @example(Scalar.FLOAT, [1, 2])
 @example(Scalar.FLOAT, [3.5e38])

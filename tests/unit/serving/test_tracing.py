@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 
+from runbake_serving.http.tracing import tracing_of
 from runbake_serving.settings import settings_of
-from runbake_serving.tracing import tracing_of
 
 OTLP = "OTEL_EXPORTER_OTLP_ENDPOINT"
 

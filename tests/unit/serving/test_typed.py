@@ -18,9 +18,8 @@ from jsonschema import Draft202012Validator
 
 from runbake_serving.app import create_app
 from runbake_serving.flavors.flavor import Loaded, Rules
-from runbake_serving.model import Model
-from runbake_serving.settings import Settings
-from runbake_serving.signature import (
+from runbake_serving.model.model import Model
+from runbake_serving.model.signature import (
     Column,
     Columns,
     Object,
@@ -31,6 +30,7 @@ from runbake_serving.signature import (
     Tensor,
     Tensors,
 )
+from runbake_serving.settings import Settings
 from runbake_serving.typed.document import body_document
 from tests.unit.serving import signatures
 

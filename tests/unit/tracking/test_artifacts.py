@@ -10,6 +10,7 @@ import pytest
 from runbake.errors import TrackingError, UnsafePath
 from runbake.tracking._artifacts import Listed, ProxiedStore, files_in, store_at
 from runbake.tracking._door import Door
+from runbake.tracking._facts import small_artifact
 
 
 class OneDirectory:
@@ -73,15 +74,22 @@ def test_a_remote_server_names_no_directory_of_this_machine(location: str) -> No
 
 
 @pytest.mark.parametrize(
-    "door",
-    [
-        Door("sqlite:////srv/mlflow.db", timeout_s=1),
-        Door("/srv/mlruns", timeout_s=1),
-        Door("http://127.0.0.1:5000", timeout_s=1, local_artifacts=True),
-    ],
+    ("uri", "local_artifacts"),
+    [("sqlite:////srv/mlflow.db", False), ("{directory}", False), ("http://127.0.0.1:5000", True)],
 )
-def test_directories_of_this_machine_are_read_where_they_are_meant(door: Door, tmp_path: Path) -> None:
+def test_directories_of_this_machine_are_read_where_they_are_meant(
+    uri: str, local_artifacts: bool, tmp_path: Path
+) -> None:
     """MLflow on this machine, or the user's word, lets artifacts be read from a directory."""
+    door = Door(uri.format(directory=tmp_path), timeout_s=1, local_artifacts=local_artifacts)
     (tmp_path / "MLmodel").write_text("flavors: {}")
     store = store_at(door, f"file://{tmp_path}")
     assert [entry.name for entry in store.list_directory("")] == ["MLmodel"]
+
+
+def test_an_artifact_that_is_no_text_is_still_told(tmp_path: Path) -> None:
+    """Whoever may write to a run writes its locks: one that is no UTF-8 is refused by its reader."""
+    (tmp_path / "lock.json").write_bytes(b"{\xff")
+    door = Door(str(tmp_path), timeout_s=1)
+
+    assert small_artifact(door, str(tmp_path), "lock.json") == "{\ufffd"

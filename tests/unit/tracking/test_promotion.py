@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from runbake.errors import ConfigError, NotPromoted
 from runbake.tracking import Promotion, RunRef, Tracking
-from runbake.tracking._promotion import PROMOTED_AT, at_ms_of, order_of, promotion_of, rfc3339_of
+from runbake.tracking._promotion import PROMOTED_AT, at_ms_of, order_of, promoting, promotion_of, rfc3339_of
 
 ID = "0123456789abcdef0123456789abcdef"
 TAG = ("promote", "true")
@@ -82,9 +82,16 @@ def test_a_version_is_promoted_by_the_aliases_it_has() -> None:
 @pytest.mark.parametrize("tags", [{}, {"promote": "True"}, {"promote": "false"}, {PROMOTED_AT: AT}])
 def test_anything_else_is_not_promoted(tags: dict[str, str]) -> None:
     """Another value, or the time alone, promotes nothing; it can be allowed, and is recorded then."""
-    with pytest.raises(NotPromoted, match=ID):
+    with pytest.raises(NotPromoted, match=ID) as refused:
         promotion(ID, tags)
+    assert refused.value.hint.startswith(f"promote it with: runbake promote {ID}; or")
     assert promotion(ID, tags, allow=True).how == "unpromoted"
+
+
+def test_the_way_out_promotes_by_the_tag_that_was_asked_for() -> None:
+    """Whoever copies the command is promoted afterwards, also where the tag is not the usual one."""
+    assert promoting(ID, TAG) == f"runbake promote {ID}"
+    assert promoting("RUN", ("stage", "go live")) == "runbake promote RUN --promote-tag 'stage=go live'"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ NAME = st.text(st.characters(exclude_characters="/:\0", exclude_categories=["Cs"
     lambda name: name.strip() and name not in (".", "..")
 )
 PART = st.text(st.characters(exclude_characters="/\\\0", exclude_categories=["Cs"]), min_size=1).filter(
-    lambda part: part not in (".", "..")
+    lambda part: part not in (".", "..") and part == part.strip()
 )
 ALIAS = st.from_regex(r"[A-Za-z_-][\w-]{0,20}", fullmatch=True).filter(
     lambda alias: alias.lower() != "latest" and not (alias[0] in "vV" and alias[1:].isdigit())

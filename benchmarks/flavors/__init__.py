@@ -1,0 +1,1 @@
+"""Every flavor's image beside `mlflow models serve` on the same model."""

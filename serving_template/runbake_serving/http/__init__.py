@@ -1,0 +1,1 @@
+"""HTTP below the application: the server, its connections, and what every answer carries."""

@@ -1,0 +1,1 @@
+"""From waiting requests to calls of the model, and their answers back."""

@@ -1,0 +1,1 @@
+"""The processes of one container: a supervisor that loads, workers that serve."""
