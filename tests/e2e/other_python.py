@@ -21,7 +21,15 @@ def train_with(python: str, uri: str, directory: Path) -> str:
     """Log and promote the wines' classifier by `log_model` of that Python ("3.13"); the run's id."""
     packages = directory / "packages"
     _install(python, packages)
-    wanted = {"uri": uri, "c": 0.5, "params": {}, "example": "good", "experiment": "wine", "tags": PROMOTED}
+    wanted = {
+        "uri": uri,
+        "c": 0.5,
+        "params": {},
+        "requirements": [],
+        "example": "good",
+        "experiment": "wine",
+        "tags": PROMOTED,
+    }
     said = engine().containers.run(
         source_image(engine(), python=python, story=Story()),
         ["python3", "-B", "-m", "tests.e2e.train", json.dumps(wanted)],
