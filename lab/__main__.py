@@ -9,7 +9,7 @@ from types import FrameType
 import click
 from docker.errors import DockerException
 
-from lab import browser, machine, packer
+from lab import browser, machine, other_hands, packer
 from lab.base import build_base
 from lab.demo import USER as DEMO
 from lab.demo import run_demo, stop_demo
@@ -47,7 +47,7 @@ def setup_tests() -> None:
     with state.locked():
         client = ensure_engine(state, user=TESTS, story=story)
         ensure_packages(
-            {**REGISTRY_PACKAGES, **browser.PACKAGES, **packer.PACKAGES},
+            {**REGISTRY_PACKAGES, **browser.PACKAGES, **packer.PACKAGES, **other_hands.PACKAGES},
             log=state.directory / "apt.log",
             story=story,
         )
