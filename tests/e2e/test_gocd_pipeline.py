@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from runbake.tracking import Tracking
+from tests.e2e.clouds import REGION, running_cloud
 from tests.e2e.deploying import BODY, Deployment, deployment
 from tests.e2e.train import wines
 from tests.e2e.world import World
@@ -110,6 +111,7 @@ def agent_of(world: World, service: Deployment, directory: Path, run: str) -> Ag
         *("--git", "https://git.example.org/x.git", "--repository", f"{world.registry}/gocd"),
         *("--test-data", str(directory / "wine.csv"), "--target", "cultivar"),
         *("--gate", "metric=accuracy,at-least=0.9"),
+        *("--ami", f"region={REGION}", "--ami", "allow-from=127.0.0.0/8"),
         cwd=directory,
     )
     wines().to_csv(directory / "wine.csv", index=False)
@@ -132,10 +134,14 @@ def agent_of(world: World, service: Deployment, directory: Path, run: str) -> Ag
 def test_the_written_pipeline_builds_and_deploys(
     world: World, wine_run: str, service: Deployment, tmp_path: Path
 ) -> None:
-    """From the trigger's variables to answers of the model; declared artifacts alone are carried over."""
+    """From the trigger's variables to answers and an AMI; declared artifacts alone are carried over."""
     agent = agent_of(world, service, tmp_path, wine_run)
-    for stage in agent.document["pipelines"][service.name]["stages"]:
-        assert agent.run(next(iter(stage))) == ""
+    with running_cloud(tmp_path) as cloud:
+        agent = replace(agent, environment={**agent.environment, **cloud.environment})
+        for stage in agent.document["pipelines"][service.name]["stages"]:
+            assert agent.run(next(iter(stage))) == ""
+        baked = json.loads((agent.artifacts / "ami/ami/runbake/ami.json").read_text())
+        (image,) = cloud.client().describe_images(ImageIds=[baked["id"]])["Images"]
 
     report = json.loads((agent.artifacts / "containerize/containerize/runbake/image.json").read_text())
     job = f"{SERVER}/tab/build/detail/{service.name}/3/containerize/1/containerize"
@@ -150,6 +156,14 @@ def test_the_written_pipeline_builds_and_deploys(
     assert evaluation["gocd"]["stage"] == "evaluate"
     assert "<h2>Confusion</h2>" in (evaluated / "evaluation.html").read_text()
     assert 'failures="0"' in (evaluated / "evaluation.xml").read_text()
+    told = {tag["Key"]: tag["Value"] for tag in image["Tags"]}
+    bakery = f"{SERVER}/tab/build/detail/{service.name}/3/ami/1/ami"
+    assert (baked["digest"], baked["gocd"]["url"], told["runbake.gocd.job"]) == (
+        report["digest"],
+        bakery,
+        bakery,
+    )
+    assert dict(Tracking(world.mlflow_uri).stops_of(wine_run))["runbake.ami.gocd_job"] == bakery
     page = (agent.artifacts / "containerize/containerize/runbake/image.html").read_text()
     assert report["digest"] in page
     assert f'href="{job}"' in page

@@ -6,7 +6,7 @@ import json
 import secrets
 import tempfile
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -42,6 +42,7 @@ from runbake.cli.context import (
 from runbake.cli.image_ref import image_ref
 from runbake.cli.story import TerminalStory, one_line
 from runbake.errors import ConfigError, RunbakeError
+from runbake.gocd import Invocation, invocation_of
 from runbake.provenance import ec2_tags
 from runbake.published import read_published
 from runbake.report import reported
@@ -49,6 +50,9 @@ from runbake_serving.contract import LABEL_RUN_ID
 
 _EXAMPLE = "Example: runbake ami 123456789012.dkr.ecr.eu-central-1.amazonaws.com/fraud@sha256:0123… --dry-run"
 _SCHEMA = "https://runbake.dev/schema/ami/v1"
+_TAG_JOB = "runbake.ami.gocd_job"
+_OF_THE_STAGE = ("report", "tracking_uri")
+"""Options of `ami bake` that a pipeline sets by itself."""
 
 
 class _WithDefault(click.Group):
@@ -144,6 +148,11 @@ def _bake_options(command: Any) -> Any:
     show_default=True,
     help="What was baked, as a JSON document for the next stage; on failure too.",
 )
+@click.option(
+    "--from-gocd",
+    is_flag=True,
+    help="Tell the GoCD job that runs this: --report, AMI, run.",
+)
 @insecure_registry_option
 @tracking_option
 def bake_command(image: str, **options: Any) -> None:
@@ -152,20 +161,58 @@ def bake_command(image: str, **options: Any) -> None:
     IMAGE is a reference by digest or tag, or the image.json of `containerize`. Asked again for the same image
     it finds the AMI that is there. Prints the AMI's id.
     """
-    order, packer = _order(options, settings().environment), find_packer(settings().environment)
+    environment = settings().environment
+    order, packer = _order(options, environment), find_packer(environment)
+    job = invocation_of(environment) if options["from_gocd"] else None
     if options["dry_run"]:
-        click.echo(json.dumps(_checked(image, order, packer).to_json(), indent=1, ensure_ascii=False))
+        plan = _checked(image, order, packer, job)
+        click.echo(json.dumps(plan.to_json(), indent=1, ensure_ascii=False))
         return
     asked = f"{image} --region {order.region} --instance-type {order.instance_type}"
-    with reported(options["report"], asked=asked, schema=_SCHEMA) as told:
-        told.update(_baked(image, order, packer, options))
+    told_job = job.to_json() if job else None
+    with reported(options["report"], asked=asked, schema=_SCHEMA, gocd=told_job) as told:
+        told.update(_baked(image, order, packer, job, options))
     click.echo(told["id"])
 
 
-def _checked(image: str, order: Order, packer: Packer) -> Plan:
+def bake_options(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """The `OPTION=VALUE`s as options that `ami bake` takes in another place, a pipeline's stage.
+
+    Raises:
+        ConfigError: one is no option of it, has a value that it refuses, or one that it needs is missing.
+    """
+    if not texts:
+        return ()
+    known = {
+        name.removeprefix("--"): parameter.name
+        for parameter in bake_command.params
+        if isinstance(parameter, click.Option)
+        and not parameter.is_flag
+        and parameter.name not in _OF_THE_STAGE
+        for name in parameter.opts
+    }
+    found = []
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name not in known or not value:
+            raise ConfigError(f"--ami {text[:80]!r} is none of {', '.join(sorted(known))} with =VALUE")
+        found.append((name, value))
+    for name in ("region", "allow-from"):
+        if name not in dict(found):
+            raise ConfigError(f"--ami {name}=… is missing", hint="`runbake ami bake` needs it")
+    words = ["image.json", *(f"--{name}={value}" for name, value in found)]
+    try:
+        context = bake_command.make_context("bake", words, parent=click.get_current_context())
+        _order(context.params, {})
+    except click.UsageError as error:
+        raise ConfigError(f"--ami: {error.format_message()}") from error
+    return tuple(found)
+
+
+def _checked(image: str, order: Order, packer: Packer, job: Invocation | None) -> Plan:
     """The plan, which Packer accepts."""
     story = TerminalStory(settings().console)
-    plan = _planned(image, order, Ec2(order.region), story)
+    plan = _planned(image, order, Ec2(order.region), job, story)
     with _scratch() as directory, story.step("check") as step:
         write_workdir(directory, plan, packer.template)
         packer.prepare(directory, _quietly)
@@ -174,10 +221,12 @@ def _checked(image: str, order: Order, packer: Packer) -> Plan:
     return plan
 
 
-def _baked(image: str, order: Order, packer: Packer, options: Mapping[str, Any]) -> dict[str, object]:
+def _baked(
+    image: str, order: Order, packer: Packer, job: Invocation | None, options: Mapping[str, Any]
+) -> dict[str, object]:
     """Bake, and tell the run; what the report says of it."""
     story, clients = TerminalStory(settings().console), cache(Ec2)
-    plan = _planned(image, order, clients(order.region), story)
+    plan = _planned(image, order, clients(order.region), job, story)
     days: int | None = options["deprecate_days"]
     deprecate_at = _now() + timedelta(days=days) if days else None
     with _scratch() as directory:
@@ -191,7 +240,7 @@ def _baked(image: str, order: Order, packer: Packer, options: Mapping[str, Any])
             login=_login(plan),
         )
         made = bake(plan, hands, force=options["force"], deprecate_at=deprecate_at)
-    _record(plan, made, options["tracking_uri"], story)
+    _record(plan, made, job, options["tracking_uri"], story)
     return {
         "id": made[0].image.image_id,
         "region": order.region,
@@ -232,11 +281,20 @@ def _scratch() -> Iterator[Path]:
         raise ConfigError(f"no directory for Packer: {error}", hint="set TMPDIR") from error
 
 
-def _record(plan: Plan, made: tuple[Baked, ...], tracking_uri: str | None, story: TerminalStory) -> None:
+def _record(
+    plan: Plan,
+    made: tuple[Baked, ...],
+    job: Invocation | None,
+    tracking_uri: str | None,
+    story: TerminalStory,
+) -> None:
     """Write on the run where its machine images are; a failure is a warning, as the images are there."""
     if not tracking_uri:
         return
     tags = {f"runbake.ami.{one.region}": one.image.image_id for one in made}
+    if job:
+        # The tag of the job that built the image stays.
+        tags[_TAG_JOB] = job.url or job.locator
     try:
         with story.step("record") as step:
             open_tracking(tracking_uri).record_image(plan.subject.run_id, tags)
@@ -245,9 +303,10 @@ def _record(plan: Plan, made: tuple[Baked, ...], tracking_uri: str | None, story
         story.warn(f"the AMI is not recorded on run {plan.subject.run_id[:32]}: {error}")
 
 
-def _planned(image: str, order: Order, ec2: Ec2, story: TerminalStory) -> Plan:
+def _planned(image: str, order: Order, ec2: Ec2, job: Invocation | None, story: TerminalStory) -> Plan:
     with story.step("plan") as step:
-        plan = plan_ami(order, _subject(image, order), _source(ec2, order), bake_id=secrets.token_hex(6))
+        subject = _subject(image, order, job)
+        plan = plan_ami(order, subject, _source(ec2, order), bake_id=secrets.token_hex(6))
         step.say(f"{plan.name} from {plan.source.name or plan.source.image_id}")
         return plan
 
@@ -291,7 +350,7 @@ def _order(options: Mapping[str, Any], environment: Mapping[str, str]) -> Order:
     return Order(**{name: options[name] for name in (*names, *more)}, endpoint=endpoint)
 
 
-def _subject(image: str, order: Order) -> Subject:
+def _subject(image: str, order: Order, job: Invocation | None) -> Subject:
     ref = image_ref(image)
     published = read_published(ref, open_registries()(ref.host), platform=order.platform)
     return Subject(
@@ -299,7 +358,7 @@ def _subject(image: str, order: Order) -> Subject:
         digest=published.digest,
         platform=published.platform,
         run_id=published.labels[LABEL_RUN_ID],
-        tags=ec2_tags(published.labels.items()),
+        tags=(*ec2_tags(published.labels.items()), *ec2_tags(job.tags().items() if job else ())),
     )
 
 

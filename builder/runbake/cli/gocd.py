@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from runbake.cli.ami import bake_options
 from runbake.cli.context import open_tracking, promote_tag_option, settings, tracking_option
 from runbake.cli.in_gocd import open_gocd
 from runbake.cli.story import one_line
@@ -226,6 +227,13 @@ def bridge(
 @click.option("--test-data", default="", metavar="URI", help="Add a stage that evaluates on these rows.")
 @click.option("--target", "targets", multiple=True, metavar="COLUMN", help="With --test-data: the truth.")
 @click.option("--gate", "gates", multiple=True, metavar="KEY=VALUE,…", help="Of `evaluate`; repeat for more.")
+@click.option(
+    "--ami",
+    "ami_texts",
+    multiple=True,
+    metavar="OPTION=VALUE",
+    help="Add a stage that bakes an AMI: an option of `ami bake`, such as region=eu-central-1; repeat.",
+)
 @click.option("--resource", "resources", multiple=True, help="A resource that agents need; repeat for more.")
 @click.option(
     "--secret",
@@ -241,15 +249,18 @@ def bridge(
     help="Where NAME.gocd.yaml is written.  [default: this directory]",
 )
 @tracking_option
-def pipeline_command(directory: Path, secret_texts: tuple[str, ...], **options: Any) -> None:
-    """Write NAME.gocd.yaml: the stages containerize, evaluate if asked and, after an approval, deploy.
+def pipeline_command(
+    directory: Path, secret_texts: tuple[str, ...], ami_texts: tuple[str, ...], **options: Any
+) -> None:
+    """Write NAME.gocd.yaml: containerize, evaluate if asked, after an approval deploy, and ami if asked.
 
     With --package the plugin starts it, with --git `runbake gocd trigger` does. Prints the file's name.
     """
     # The deploy stage serves under this name.
     checked_name(options["model"])
     options["tracking_uri"] = options["tracking_uri"] or ""
-    order = PipelineOrder(**options, secrets=tuple(map(Secret.parse, secret_texts)))
+    secrets, ami = tuple(map(Secret.parse, secret_texts)), bake_options(ami_texts)
+    order = PipelineOrder(**options, secrets=secrets, ami=ami)
     path = directory / f"{order.model}.gocd.yaml"
     text = pipeline_yaml(order)
     try:

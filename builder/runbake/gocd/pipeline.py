@@ -25,6 +25,7 @@ _PID_FILE = "runbake.pid"
 _IMAGE = "image.json"
 _DEPLOYMENT = "deployment.json"
 _EVALUATION = "evaluation.json"
+_AMI = "ami.json"
 _FOLDER = "runbake"
 _START = f'echo $$ > {_PID_FILE} && exec "$@"'
 _CANCEL = f'kill -TERM "$(cat {_PID_FILE})"'
@@ -68,7 +69,8 @@ class PipelineOrder:
 
     Exactly one of `package` (a GoCD package's id: the plugin starts it) and `git` (a repository, as GoCD
     wants a material: `gocd trigger` starts it) is set. `tracking_uri` is MLflow itself, never a bridge.
-    `test_data` with its `targets` and `gates` makes a stage that evaluates; "" makes none.
+    `test_data` with its `targets` and `gates` makes a stage that evaluates; "" makes none. `ami` are options
+    of `runbake ami bake` without their dashes, with values, and make a stage that bakes; () makes none.
     """
 
     model: str
@@ -85,6 +87,7 @@ class PipelineOrder:
     test_data: str = ""
     targets: tuple[str, ...] = ()
     gates: tuple[str, ...] = ()
+    ami: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         wrong = []
@@ -109,6 +112,9 @@ class PipelineOrder:
         for text in (self.test_data, *self.targets, *self.gates):
             if "#{" in text or not text.isprintable():
                 wrong.append("--test-data, --target or --gate holds what GoCD would replace")
+        for name, value in self.ami:
+            if "#{" in value or not value.isprintable():
+                wrong.append(f"--ami {name} holds what GoCD would replace")
         if wrong:
             raise ConfigError("; ".join(wrong))
 
@@ -231,7 +237,22 @@ def _deploy(order: PipelineOrder) -> Stage:
     )
 
 
-STAGES: tuple[Callable[[PipelineOrder], Stage | None], ...] = (_containerize, _evaluate, _deploy)
+def _ami(order: PipelineOrder) -> Stage | None:
+    if not order.ami:
+        return None
+    return Stage(
+        name="ami",
+        tab="AMI",
+        command=(
+            *("ami", "bake", f"{_FOLDER}/{_IMAGE}", "--from-gocd", "--report", _AMI),
+            *(f"--{name}={value}" for name, value in order.ami),
+        ),
+        document=_AMI,
+        reads=(("containerize", _IMAGE),),
+    )
+
+
+STAGES: tuple[Callable[[PipelineOrder], Stage | None], ...] = (_containerize, _evaluate, _deploy, _ami)
 """Every stage in order, None for one that the order does not want; another command's is one more function."""
 
 

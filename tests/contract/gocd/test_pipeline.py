@@ -27,7 +27,8 @@ COMMON = (
 )
 GENERATED = {
     "fraud": f"{COMMON} --model fraud --repository registry.example.org/models/fraud --port 9000 "
-    "--git https://git.example.org/ml/pipelines.git",
+    "--git https://git.example.org/ml/pipelines.git "
+    "--ami region=eu-central-1 --ami allow-from=203.0.113.7/32 --ami instance-profile=ami-bakery",
     "churn": f"{COMMON} --model churn --repository registry.example.org/models/churn --package mlflow-churn "
     "--test-data s3://ml-data/churn/test.parquet --target churned "
     "--gate metric=balanced_accuracy,worse-by-at-most=1%,on=interval --gate metric=churn,at-most=10%",
@@ -95,7 +96,10 @@ def test_every_command_in_the_examples_exists(model: str) -> None:
         assert words[:2] == ["sh", "-c"]
         assert words[3:5] == ["sh", "runbake"]
         name, *arguments = words[5:]
-        assert cli.commands[name].make_context(name, arguments, parent=click.Context(cli)).params
+        command = cli.commands[name]
+        if isinstance(command, click.Group):
+            command = command.commands[arguments.pop(0)]
+        assert command.make_context(name, arguments, parent=click.Context(cli)).params
     assert str(document).count("on_cancel") == len(long) == len(document["pipelines"][model]["stages"])
 
 
@@ -144,6 +148,14 @@ def test_the_label_names_run_and_request_and_only_the_trigger_starts_a_commit(mo
         "--model fraud --repository r.x/f --package p --secret PASSWORD=hunter2word",
         "--model fraud --repository r.x/f --package p --test-data s3://b/t.csv",
         "--model fraud --repository r.x/f --package p --gate metric=accuracy,at-least=1",
+        "--model fraud --repository r.x/f --package p --ami region=eu-central-1",
+        "--model fraud --repository r.x/f --package p --ami allow-from=10.0.0.0/8",
+        "--model fraud --repository r.x/f --package p --ami region=eu-1 --ami allow-from=10.0.0.0/8",
+        "--model fraud --repository r.x/f --package p --ami region=eu-central-1 --ami allow-from=everybody",
+        "--model fraud --repository r.x/f --package p --ami region=eu-central-1 --ami allow-from=10.0.0.0/8 "
+        "--ami volume=big",
+        "--model fraud --repository r.x/f --package p --ami report=/etc/passwd",
+        "--model fraud --repository r.x/f --package p --ami force=yes",
         "--model fraud --repository r.x/f --package p --test-data s3://b/#{x}.csv --target y",
         "--model fraud --repository r.x/f --git https://bot:hunter2word@git.x/m.git",
         "--model fraud --repository r.x/f --git https://hunter2word@git.x/m.git",
