@@ -55,6 +55,9 @@
     ├── AmiError                   111   a machine image cannot be made so
     │   ├── PackerMissing          112   not installed, or too old
     │   └── BakeFailed             113   Packer failed; what it made is removed
+    ├── JobError                   120   a batch job cannot be launched, or is not known
+    │   ├── JobLost                121   its machine ended without a record
+    │   └── JobFailed              122   its container never got to the job
     ├── EvaluationError            100   the evaluation itself cannot be done
     │   ├── GatesFailed            101   it was done, and a gate failed
     │   └── NotDecidable           102   none failed, and one cannot be decided on these rows
@@ -433,6 +436,26 @@ class BakeFailed(AmiError):
 
     exit_code = 113
     usual_hint = "Packer's own lines above say more; nothing is left of this bake, so run it again"
+
+
+class JobError(RunbakeError):
+    """A batch job cannot be launched on a machine, or is not known."""
+
+    exit_code = 120
+    usual_hint = "docs/ami.md says what a job needs"
+
+
+class JobLost(JobError):
+    """The job's machine ended without a record of how the job did."""
+
+    exit_code = 121
+
+
+class JobFailed(JobError):
+    """The job's container never got to the job."""
+
+    exit_code = 122
+    usual_hint = "`runbake batch logs` shows why"
 
 
 class EvaluationError(RunbakeError):

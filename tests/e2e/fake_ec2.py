@@ -1,20 +1,28 @@
 """`python -m tests.e2e.fake_ec2 DIRECTORY`: EC2 whose machines are containers with a real sshd.
 
 moto answers the API. RunInstances starts a container at an address of its own on loopback, StopInstances
-stops it, CreateImage keeps its disk. Its container engine is this machine's, as it has no kernel to run its
+stops it, CreateImage keeps its disk. One whose user-data holds a job runs the script on its AMI's disk,
+and is terminated when that powers off. Its container engine is this machine's, as it has no kernel to run its
 own; one from `WITHOUT_ENGINE` has none. What moto does not know (`_ANSWERED`) is answered with success; every
 request is in `requests.jsonl`.
 """
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
+import shutil
 import signal
+import subprocess
 import sys
+import tarfile
+import tempfile
+import threading
 import urllib.parse
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -31,6 +39,7 @@ from lab.engine import engine
 from lab.machine import USER, machine_image
 from lab.packages import find_program
 from lab.story import Story
+from tests.e2e.imds import metadata
 
 WITHOUT_ENGINE = "ami-0bad0000000000001"
 _ANSWERED = ("EnableImageDeprecation",)
@@ -50,6 +59,34 @@ class Containers:
         self._network = f"127.{64 + (port >> 8) % 128}.{port & 255}"
         self._seen = 1
         self.images: dict[str, str] = {}
+        self._jobs: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start_job(self, instance: Any, order: str, ended: Callable[[], object]) -> None:
+        """Run the job's script, taken from the disk; `ended` when it powers off."""
+        directory = Path(tempfile.mkdtemp(prefix="runbake-lab-job-"))
+        disk = self._client.containers.create(self.images[instance.image_id], ["true"])
+        try:
+            for path in ("/usr/local/sbin/runbake-job", "/etc/runbake/image"):
+                with tarfile.open(fileobj=io.BytesIO(b"".join(disk.get_archive(path)[0]))) as archive:
+                    archive.extractall(directory, filter="data")
+        finally:
+            disk.remove()
+        threading.Thread(target=self._job, args=(instance.id, order, directory, ended)).start()
+
+    def _job(self, name: str, order: str, directory: Path, ended: Callable[[], object]) -> None:
+        program = Path(str(find_program("docker"))).parent
+        with metadata(order, name) as url, (directory / "console").open("wb") as console:
+            command = [sys.executable, str(directory / "runbake-job"), "--imds", url, "--power-off", "true"]
+            command += ["--directory", str(directory / "work"), "--image", str(directory / "image")]
+            command += ["--name", f"runbake-job-{name}"]
+            path = f"{program}{os.pathsep}{os.environ['PATH']}"
+            process = self._jobs[name] = subprocess.Popen(
+                command, stdout=console, stderr=subprocess.STDOUT, env={**os.environ, "PATH": path}
+            )
+            process.wait()
+        del self._jobs[name]
+        shutil.rmtree(directory)
+        ended()
 
     def start(self, instance: Any, key: str) -> None:
         self._seen += 1
@@ -73,6 +110,9 @@ class Containers:
         self._client.containers.get(name).stop(timeout=1)
 
     def remove(self, name: str) -> None:
+        if job := self._jobs.get(name):
+            job.terminate()
+            job.wait()
         try:
             self._client.containers.get(name).remove(force=True)
         except NotFound:
@@ -98,6 +138,10 @@ def wire(containers: Containers) -> set[str]:
     def run_instances(self: Any, *given: Any, **named: Any) -> Any:
         reservation = run(self, *given, **named)
         for instance in reservation.instances:
+            if order := job_in(instance.user_data):
+                ended = partial(terminate, self, [instance.id])
+                containers.start_job(instance, order, ended)
+                continue
             pairs = self.describe_key_pairs(key_names=[instance.key_name]) if instance.key_name else []
             started.add(instance.id)
             # EC2 adds the key's name, by which Packer finds its own key again.
@@ -124,6 +168,12 @@ def wire(containers: Containers) -> set[str]:
     InstanceBackend.run_instances, InstanceBackend.stop_instances = run_instances, stop_instances
     InstanceBackend.terminate_instances, AmiBackend.create_image = terminate_instances, create_image
     return started
+
+
+def job_in(user_data: Any) -> str:
+    """The user-data that holds a job, as the machine reads it; "" for other user-data, and none."""
+    text = base64.b64decode(str(user_data or "")).decode()
+    return text if text.startswith("{") and "runbake" in json.loads(text) else ""
 
 
 def recorded(

@@ -6,11 +6,8 @@ import json
 import secrets
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,57 +17,12 @@ from moto.server import ThreadedMotoServer
 from sklearn.datasets import load_wine
 
 from lab.packages import find_program
+from tests.e2e.imds import INSTANCE, REGION, metadata
 from tests.e2e.world import ROOT, World, log_wine
 
 pytestmark = pytest.mark.slow
 
 SCRIPT = ROOT / "packer" / "common" / "runbake-job"
-REGION = "eu-central-1"
-KEYS = {"AccessKeyId": "ASIAEXAMPLE", "SecretAccessKey": "secret", "Token": "t", "Code": "Success"}
-
-
-@contextmanager
-def metadata(user_data: str | None) -> Iterator[str]:
-    """The metadata service of one machine, by session token only."""
-    token = secrets.token_hex(8)
-    said = {
-        "meta-data/placement/region": REGION,
-        "meta-data/instance-id": "i-0123456789abcdef0",
-        "meta-data/iam/security-credentials/": "batch",
-        "meta-data/iam/security-credentials/batch": json.dumps(
-            {**KEYS, "Expiration": "2036-01-01T00:00:00Z"}
-        ),
-        **({"user-data": user_data} if user_data is not None else {}),
-    }
-
-    class Answer(BaseHTTPRequestHandler):
-        def do_PUT(self) -> None:
-            self._say(200, token)
-
-        def do_GET(self) -> None:
-            if self.headers["X-aws-ec2-metadata-token"] != token:
-                self._say(401, "")
-                return
-            found = said.get(self.path.removeprefix("/latest/"))
-            self._say(404 if found is None else 200, found or "")
-
-        def _say(self, status: int, text: str) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(text.encode())))
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        def log_message(self, *_: object) -> None:
-            """Nothing to tell."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @dataclass(frozen=True)
@@ -126,6 +78,8 @@ def machine(
             (
                 *(sys.executable, str(SCRIPT), "--imds", url, "--directory", str(directory / "work")),
                 *("--image", str(directory / "image"), "--power-off", f"touch {directory}/off"),
+                # Another worker may run one at the same time.
+                *("--name", f"runbake-job-{secrets.token_hex(4)}"),
             ),
             capture_output=True,
             text=True,
@@ -157,7 +111,7 @@ def test_a_job_runs_to_its_end(tmp_path: Path, storage: Storage, image: str) -> 
     manifest = json.loads(storage.read("good/out/_MANIFEST.json"))
     assert (manifest["rows_in"], manifest["rows_out"]) == (178, 178)
     record = json.loads(storage.read("good/_JOB.json"))
-    assert (record["status"], record["why"], record["instance"]) == (0, "ended", "i-0123456789abcdef0")
+    assert (record["status"], record["why"], record["instance"]) == (0, "ended", INSTANCE)
     assert "178" in storage.read("good/container.log")
 
 

@@ -63,6 +63,8 @@ ALLOWED: dict[str, set[str]] = {
     "deploy": {"errors", "runtime"},
     # The door to Packer, a program: nothing is imported for it.
     "ami": {"aws", "errors", "image", "registry"},
+    # A job runs on an AMI: its tags, and what its machine computes with, are said there.
+    "jobs": {"ami", "aws", "errors"},
     "render": {"errors", "image", "output", "release", "store"},
     "report": {"errors", "output", "redaction", "release"},
     "trace": {"errors", "image", "provenance", "redaction", "tracking"},

@@ -3,7 +3,17 @@
 from runbake.ami.bake import Baked, Hands, bake
 from runbake.ami.order import SOURCES, Order, architecture_of
 from runbake.ami.packer import Packer, find_packer
-from runbake.ami.plan import DONE, TAG_BAKE, TAG_DIGEST, TAG_IMAGE, TAG_STATE, Plan, Subject, plan_ami
+from runbake.ami.plan import (
+    DONE,
+    TAG_BAKE,
+    TAG_DIGEST,
+    TAG_IMAGE,
+    TAG_STATE,
+    Plan,
+    Subject,
+    name_prefix,
+    plan_ami,
+)
 from runbake.ami.reap import Leaving, leavings, reap
 from runbake.ami.workdir import static_files, write_workdir
 
@@ -25,6 +35,7 @@ __all__ = [
     "bake",
     "find_packer",
     "leavings",
+    "name_prefix",
     "plan_ami",
     "reap",
     "static_files",

@@ -1,12 +1,16 @@
-"""The one door to AWS: the login to Amazon ECR, signatures by KMS, machine images of EC2."""
+"""The one door to AWS: logins to Amazon ECR, signatures by KMS, EC2's images and machines, objects of S3."""
 
 from runbake.aws.ec2 import Ec2, MachineImage, NewestImage, Tagged
 from runbake.aws.logins import ecr_password, ecr_region, kms_signature, kms_signer
+from runbake.aws.machines import Machine, Machines
+from runbake.aws.objects import read_object
 from runbake.aws.refusals import hint_of
 
 __all__ = [
     "Ec2",
+    "Machine",
     "MachineImage",
+    "Machines",
     "NewestImage",
     "Tagged",
     "ecr_password",
@@ -14,4 +18,5 @@ __all__ = [
     "hint_of",
     "kms_signature",
     "kms_signer",
+    "read_object",
 ]

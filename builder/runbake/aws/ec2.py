@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from runbake.aws.clients import client_of
 from runbake.aws.refusals import refusals
 from runbake.errors import AwsError
 
@@ -58,19 +59,7 @@ class Ec2:
         Raises:
             AwsError: boto3 is not installed, or no region is known.
         """
-        try:
-            import boto3
-            from botocore.config import Config
-        except ImportError as error:
-            raise AwsError(
-                "boto3 is not installed, and AWS is asked", hint="pip install 'runbake[aws]'"
-            ) from error
-        retries = {"mode": "standard", "total_max_attempts": 4}
-        config = Config(connect_timeout=10, read_timeout=60, retries=retries)
-        with refusals(f"EC2 in {region}"):
-            self._client: Any = boto3.session.Session().client(
-                "ec2", region_name=region or None, config=config
-            )
+        self._client: Any = client_of("ec2", region)
         self.region = str(self._client.meta.region_name)
 
     def newest(self, wanted: NewestImage, architecture: str) -> MachineImage:
@@ -82,7 +71,7 @@ class Ec2:
         found = self._images(
             f"source images {wanted.name} of {wanted.owner}",
             Owners=[wanted.owner],
-            Filters=_filters(
+            Filters=filters(
                 {
                     "name": wanted.name,
                     "state": "available",
@@ -114,7 +103,7 @@ class Ec2:
         found = self._images(
             f"images {name}",
             Owners=["self"],
-            Filters=_filters({"name": name}),
+            Filters=filters({"name": name}),
         )
         alive = (image for image in found if image.state in ("available", "pending"))
         return tuple(sorted(alive, key=lambda image: image.created_at, reverse=True))
@@ -132,7 +121,7 @@ class Ec2:
     def tag(self, ids: Iterable[str], tags: Mapping[str, str]) -> None:
         """Set tags on every one of the ids."""
         with refusals(f"tags of {', '.join(ids)}"):
-            self._client.create_tags(Resources=list(ids), Tags=_pairs(tags))
+            self._client.create_tags(Resources=list(ids), Tags=pairs(tags))
 
     def require_imdsv2(self, image_id: str) -> None:
         """Machines from this AMI answer for their metadata by session token only."""
@@ -176,7 +165,7 @@ class Ec2:
             group = self._client.create_security_group(
                 GroupName=name,
                 Description="SSH to a build machine of runbake",
-                TagSpecifications=[{"ResourceType": "security-group", "Tags": _pairs(tags)}],
+                TagSpecifications=[{"ResourceType": "security-group", "Tags": pairs(tags)}],
                 **({"VpcId": vpc} if vpc else {}),
             )["GroupId"]
             v4, v6 = (
@@ -192,7 +181,7 @@ class Ec2:
 
     def tagged(self, tag: str) -> tuple[Tagged, ...]:
         """What carries a tag: instances that are not terminated, volumes without one, security groups."""
-        has_tag = _filters({"tag-key": tag})
+        has_tag = filters({"tag-key": tag})
         states = ["pending", "running", "stopping", "stopped"]
         alive: dict[str, object] = {"Name": "instance-state-name", "Values": states}
         idle: dict[str, object] = {"Name": "status", "Values": ["available"]}
@@ -222,7 +211,7 @@ class Ec2:
     def remove_key(self, name: str) -> bool:
         """Whether there was a key pair of that name; it is gone now."""
         with refusals(f"the key pair {name}"):
-            wanted = _filters({"key-name": name})
+            wanted = filters({"key-name": name})
             if not self._client.describe_key_pairs(Filters=wanted)["KeyPairs"]:
                 return False
             self._client.delete_key_pair(KeyName=name)
@@ -238,20 +227,20 @@ class Ec2:
             return [_image_of(image) for page in pages for image in page["Images"]]
 
 
-def _filters(values: Mapping[str, str]) -> list[dict[str, object]]:
+def filters(values: Mapping[str, str]) -> list[dict[str, object]]:
     return [{"Name": name, "Values": [value]} for name, value in values.items()]
 
 
-def _pairs(tags: Mapping[str, str]) -> list[dict[str, str]]:
+def pairs(tags: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
 
 
-def _tags_of(answer: Mapping[str, Any]) -> dict[str, str]:
+def tags_of(answer: Mapping[str, Any]) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in answer.get("Tags", ())}
 
 
 def _tagged(kind: str, answer: Mapping[str, Any], key: str, since: datetime | None) -> Tagged:
-    return Tagged(kind=kind, name=answer[key], tags=_tags_of(answer), since=since)
+    return Tagged(kind=kind, name=answer[key], tags=tags_of(answer), since=since)
 
 
 def _image_of(answer: Mapping[str, Any]) -> MachineImage:
@@ -266,6 +255,6 @@ def _image_of(answer: Mapping[str, Any]) -> MachineImage:
         root_device=root,
         root_gb=next((disk.get("VolumeSize", 0) for disk in disks if disk["at"] == root), 0),
         created_at=answer.get("CreationDate", ""),
-        tags=_tags_of(answer),
+        tags=tags_of(answer),
         snapshots=tuple(disk["SnapshotId"] for disk in disks if disk.get("SnapshotId")),
     )

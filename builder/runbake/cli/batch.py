@@ -18,7 +18,9 @@ from runbake.cli.context import (
     settings,
     tracking_option,
 )
+from runbake.cli.jobs import cancel_command, list_command, logs_command, status_command, wait_command
 from runbake.cli.story import TerminalStory, one_line
+from runbake.cli.submitting import submit_command
 from runbake.cli.trace import shape_of
 from runbake.errors import ConfigError, TraceError
 from runbake.output import written
@@ -37,7 +39,11 @@ _IMAGE_TAG = "runbake.image"
     epilog="Example: runbake batch run localhost:5000/fraud:run-0123456789ab --input day.csv --output scores",
 )
 def batch_group() -> None:
-    """Score files with an image, and read what it wrote."""
+    """Score files with an image, here or on a machine of its own, and read what it wrote."""
+
+
+for _command in (submit_command, status_command, wait_command, logs_command, cancel_command, list_command):
+    batch_group.add_command(_command)
 
 
 @batch_group.command(
