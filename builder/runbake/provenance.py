@@ -95,9 +95,14 @@ def provenance_of(
         },
         "environment": _environment(lock, base, codec_id),
     }
-    text = json.dumps(document, sort_keys=True, indent=1, ensure_ascii=False)
-    body = text.encode("utf-8", "replace") + b"\n"  # a signature may hold a lone surrogate
+    body = label_file_bytes(document)
     return Provenance(body=body, labels=labels_of(json.loads(body), Digest.of(body)))
+
+
+def label_file_bytes(document: Mapping[str, object]) -> bytes:
+    """The one way to write the document of a label file: what was read from one gives its bytes again."""
+    text = json.dumps(document, sort_keys=True, indent=1, ensure_ascii=False)
+    return text.encode("utf-8", "replace") + b"\n"  # a signature may hold a lone surrogate
 
 
 def _text(value: str, *, name: str = "") -> str:
@@ -289,6 +294,7 @@ __all__ = [
     "Provenance",
     "ec2_tags",
     "label",
+    "label_file_bytes",
     "labels_of",
     "parse_label_file",
     "provenance_of",

@@ -81,6 +81,11 @@ def test_the_image_answers_as_production_runs_it(world: World, wine_image: str) 
         body = {"dataframe_split": json.loads(data.data.head(5).to_json(orient="split"))}
         answer = requests.post(f"{url}/invocations", json=body, timeout=30)
         traced = world.done("trace", url, "--json")
+    saved = world.directory / "headers.txt"
+    saved.write_text(
+        "HTTP/1.1 200 OK\n" + "".join(f"{key}: {text}\n" for key, text in answer.headers.items())
+    )
+    assert "C=0.5" in world.done("trace", str(saved)).out
 
     assert answer.json() == {"predictions": ["class_0"] * 5}
     report = json.loads(traced.out)
@@ -109,8 +114,11 @@ def test_trace_leads_from_everything_to_the_run(world: World, wine_run: str, win
     by_digest = world.done("trace", wine_image).out
     by_tag = world.done("trace", f"{world.registry}/wine:run-{wine_run[:12]}").out
     forward = world.done("trace", f"runs:/{wine_run}/model").out
+    report = world.directory / "traced.json"
+    world.done("containerize", wine_run, "--repository", f"{world.registry}/wine", "--report", str(report))
+    by_report = world.done("trace", str(report)).out
 
-    for told in (by_digest, by_tag, forward):
+    for told in (by_digest, by_tag, by_report, forward):
         assert wine_run in told
         assert "C=0.5" in told
         assert "accuracy=" in told

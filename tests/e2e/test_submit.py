@@ -98,6 +98,8 @@ def test_a_run_s_job_ends_on_a_machine_of_its_own(world: World, baked: Baked, tm
     status = json.loads(batch(world, baked, tmp_path, "status", told["instance"], "--json").out)
     assert (status["state"], status["status"], status["machine"]) == ("ended", 0, "terminated")
     assert (status["run"], status["image"]) == (baked.run, baked.image)
+    for name in (told["instance"], str(tmp_path / "job.json"), "s3://batch/scores"):
+        assert "C=0.4" in world.done("trace", name, env=baked.cloud.environment).out
     listed = batch(world, baked, tmp_path, "list", "--region", REGION).out
     assert [line.split("\t")[:3] for line in listed.splitlines()] == [
         [told["job"], told["instance"], "terminated"]

@@ -73,6 +73,12 @@ def chain_of_label_file(body: bytes, *carriers: tuple[str, str]) -> Chain:
     return Chain(links=(*links, *told), run_id=run_id, body=body)
 
 
+def chain_of_words(told: tuple[tuple[str, str], ...], run_id: str) -> Chain:
+    """A chain of what stops say by themselves, where no label file can be had; secrets are replaced."""
+    links = tuple(Link(stop=stop, text=_short_of(text)) for stop, text in told if text)
+    return Chain(links=links, run_id=run_id)
+
+
 def _links(told: Iterator[tuple[str, str]] | tuple[tuple[str, str], ...]) -> tuple[Link, ...]:
     return tuple(Link(stop=stop, text=text) for stop, text in told if text)
 
