@@ -14,6 +14,7 @@ import requests
 from runbake.tracking import Tracking
 from tests.e2e.train import wines
 from tests.e2e.world import ROOT, World
+from tests.integration.attestation.keys import KeyPair, key_pair
 
 pytestmark = pytest.mark.engine
 
@@ -24,7 +25,17 @@ def test_a_model_is_evaluated_without_a_baseline(world: World, wine_image: str, 
     gate = '{metric = "accuracy", worse-by-at-most = 0}'
     (tmp_path / "runbake.toml").write_text(f"[evaluate]\ngate = [{gate}]\n")
     arguments = ("evaluate", wine_image, "--data", "wine.csv", "--target", "cultivar", "--baseline", "none")
-    reports = ("--html", "e.html", "--junit", "e.xml", "--record", "--attach")
+    keys = key_pair(tmp_path)
+    reports = (
+        "--html",
+        "e.html",
+        "--junit",
+        "e.xml",
+        "--record",
+        "--attach",
+        "--sign-key",
+        str(keys.private),
+    )
     said = world.done(*arguments, *reports, cwd=tmp_path)
 
     document = json.loads((tmp_path / "evaluation.json").read_text())
@@ -42,12 +53,24 @@ def test_a_model_is_evaluated_without_a_baseline(world: World, wine_image: str, 
     assert metrics["runbake.accuracy"] == accuracy
     statements = json.loads(world.done("verify", wine_image, "--json").out)
     assert "evaluation" in json.dumps(statements)
+    assert _admitted(world, wine_image, keys) == "ok"
 
     strict = world.run(*arguments, "--gate", "metric=accuracy,at-least=1.01", cwd=tmp_path)
     assert strict.status == 101
     assert "limit 1.01" in strict.err
     vague = world.run(*arguments, "--gate", "metric=accuracy,at-least=0.5,min-rows=179", cwd=tmp_path)
     assert vague.status == 102
+    signed = ("--attach", "--sign-key", str(keys.private))
+    assert (
+        world.run(*arguments, "--gate", "metric=accuracy,at-least=1.01", *signed, cwd=tmp_path).status == 101
+    )
+    assert _admitted(world, wine_image, keys) == "REFUSED"
+
+
+def _admitted(world: World, image: str, keys: KeyPair) -> str:
+    found = world.run("verify", image, "--key", str(keys.public), "--require-evaluation", "--json")
+    (check,) = [one for one in json.loads(found.out)["checks"] if one["what"] == "evaluation"]
+    return str(check["outcome"])
 
 
 @pytest.mark.parametrize(

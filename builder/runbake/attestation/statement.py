@@ -19,6 +19,9 @@ SLSA_PROVENANCE = "https://slsa.dev/provenance/v1"
 CYCLONEDX = "https://cyclonedx.org/bom"
 """The predicate type that in-toto registers for CycloneDX, and cosign's `--type cyclonedx`."""
 
+EVALUATION = "https://runbake.dev/attestation/evaluation/v1"
+"""What `evaluate --attach` says: evaluation.json, and `evaluatedAt`."""
+
 _MOST_SUBJECTS = 1024
 """cosign refuses a statement of more."""
 

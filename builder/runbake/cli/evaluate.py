@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runbake.attestation import Statement, Subject, attach, bundle_of
+from runbake.attestation.statement import EVALUATION
 from runbake.cli.attesting import attesting_options, open_attester
 from runbake.cli.context import (
     cache_option,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from runbake.evaluation import Evaluation, Gate, Kind
 
 _SCHEMA = "https://runbake.dev/schema/evaluation/v1"
-_PREDICATE = "https://runbake.dev/attestation/evaluation/v1"
 
 
 class _GateType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -202,11 +202,13 @@ def _attach(evaluation: Evaluation, attester: Attester) -> None:
         subject = Descriptor(
             media_type=manifest.media_type, digest=manifest.digest, size_bytes=len(manifest.body)
         )
-        statement = Statement.of(
-            (Subject(name=image.repository, digest=manifest.digest),), _PREDICATE, evaluation.to_json()
-        )
+        moment = attester.now()
+        # Signed with the rest: `verify --require-evaluation` goes by the newest.
+        document = {**evaluation.to_json(), "evaluatedAt": moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
+        subjects = (Subject(name=image.repository, digest=manifest.digest),)
+        statement = Statement.of(subjects, EVALUATION, document)
         bundle = bundle_of(statement, attester.signer) if attester.signer else None
-        now = attester.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
         attach(statement, bundle, (subject,), repository=image, registry=registry, created=now)
         step.say("signed" if bundle else "UNSIGNED: no --sign-key")
 

@@ -39,6 +39,11 @@ from runbake.verify import Policy, Verdict, verify
     help="Refuse a run without a commit, or with changes beside it.",
 )
 @click.option("--require-safe-format", is_flag=True, help="Refuse a model that runs code when it is loaded.")
+@click.option(
+    "--require-evaluation",
+    is_flag=True,
+    help="Refuse an image whose newest signed evaluation did not pass its gates, or that has none.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
 @cache_option
 @insecure_registry_option
@@ -49,6 +54,7 @@ def verify_command(
     builder_ids: tuple[str, ...],
     require_clean_commit: bool,
     require_safe_format: bool,
+    require_evaluation: bool,
     as_json: bool,
     cache: Path,
 ) -> None:
@@ -57,10 +63,11 @@ def verify_command(
     Exit status 0: all of it holds. 82: something is not what it says. 83: true, but not what was required.
     """
     # Whoever may push writes the label file; only a signed provenance holds it to what the release saw.
-    if (require_signed or builder_ids or require_clean_commit or require_safe_format) and not keys:
+    required = (require_signed, builder_ids, require_clean_commit, require_safe_format, require_evaluation)
+    if any(required) and not keys:
         raise click.UsageError(
-            "--require-signed, --builder-id, --require-clean-commit and --require-safe-format need the key "
-            "that is trusted: --key FILE"
+            "--require-signed, --builder-id, --require-clean-commit, --require-safe-format and "
+            "--require-evaluation need the key that is trusted: --key FILE"
         )
     policy = Policy(
         keys=tuple(read_verifying_key(path) for path in keys),
@@ -68,6 +75,7 @@ def verify_command(
         builder_ids=builder_ids,
         require_clean_commit=require_clean_commit,
         require_safe_format=require_safe_format,
+        require_evaluation=require_evaluation,
     )
     image = ImageRef.parse(ref)
     verdict = verify(image, open_registries()(image.host), policy, cache)

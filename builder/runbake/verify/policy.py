@@ -22,6 +22,7 @@ class Policy:
     builder_ids: tuple[str, ...] = ()
     require_clean_commit: bool = False
     require_safe_format: bool = False
+    require_evaluation: bool = False
 
     @property
     def wants_signature(self) -> bool:

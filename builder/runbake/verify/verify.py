@@ -16,6 +16,7 @@ from runbake.image.manifest import INDEX_TYPES
 from runbake.provenance import labels_of, parse_label_file
 from runbake.registry import ImageRef, Manifest, Registry
 from runbake.scratch import scratch_directory
+from runbake.verify.evaluated import evaluation_checks
 from runbake.verify.files import Change, ScannedLayer, scanned, seen_files
 from runbake.verify.policy import Policy, builder_check, run_checks
 from runbake.verify.said import builders_of, contradictions, signature_checks, statements_about
@@ -70,6 +71,8 @@ def _verified(ref: ImageRef, top: Manifest, registry: Registry, policy: Policy, 
     said, unread = statements_about(digests, ref, registry, policy)
     checks += [*unread, *signature_checks(said, policy, digests), *contradictions(said, label_files, policy)]
     checks += builder_check(policy, builders_of(said))
+    named = {each.digest: each.labels.get(contract.LABEL_PROVENANCE_DIGEST, "") for each in platforms}
+    checks += evaluation_checks(said, policy, named)
     return Verdict(reference=f"{ref.repository}@{top.digest}", checks=tuple(checks))
 
 

@@ -1,0 +1,62 @@
+"""Whether somebody trusted says that an image's model passed its evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from runbake.attestation.statement import EVALUATION
+from runbake.image import Digest
+from runbake.verify.policy import Policy
+from runbake.verify.said import Said
+from runbake.verify.verdict import Check
+
+_PASSED = "passed"
+
+
+def evaluation_checks(
+    said: tuple[Said, ...], policy: Policy, platforms: Mapping[Digest, str]
+) -> Iterator[Check]:
+    """One check for each platform's manifest, where an evaluation is required.
+
+    Only what a trusted key signed counts, and of several evaluations the newest, by the time that is signed
+    with it: a test set or a gate may be mended. One without a time is older than any; at one time, the worse
+    counts.
+
+    Args:
+        platforms: the digest of each manifest, and that of its label file: model files and lock are in it.
+    """
+    if not policy.require_evaluation:
+        return
+    for digest, label_file in platforms.items():
+        found = [one.statement.predicate for one in said if _is_about(one, digest)]
+        dicts = [each for each in found if isinstance(each, dict)]
+        yield _check(digest, label_file, max(dicts, key=_age, default=None))
+
+
+def _is_about(one: Said, digest: Digest) -> bool:
+    return (
+        one.key is not None
+        and one.statement.predicate_type == EVALUATION
+        and digest in [subject.digest for subject in one.statement.subjects]
+    )
+
+
+def _age(predicate: dict[str, Any]) -> tuple[str, bool]:
+    return str(predicate.get("evaluatedAt", "")), predicate.get("verdict") != _PASSED
+
+
+def _check(digest: Digest, label_file: str, newest: dict[str, Any] | None) -> Check:
+    if newest is None:
+        text = f"no evaluation of {digest} is signed by a key that was given with --key"
+        return Check(what="evaluation", outcome="REFUSED", text=text)
+    candidate = newest.get("candidate")
+    about = candidate.get("provenance") if isinstance(candidate, dict) else None
+    when = str(newest.get("evaluatedAt", "")) or "at no known time"
+    if about != label_file:
+        text = f"the evaluation of {digest} is about other model files or another lock: {about!s:.80}"
+        return Check(what="evaluation", outcome="REFUSED", text=text)
+    if newest.get("verdict") != _PASSED:
+        text = f"the newest of {digest} ({when}) did not pass its gates: {newest.get('verdict')!s:.80}"
+        return Check(what="evaluation", outcome="REFUSED", text=text)
+    return Check(what="evaluation", outcome="ok", text=f"{digest[:19]}… passed its gates {when}")
