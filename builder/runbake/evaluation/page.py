@@ -43,6 +43,7 @@ def page_of(evaluation: Evaluation, *, title: str) -> str:
             (name, _drawn(table)) for name, table in zip(_names(evaluation), found.confusion, strict=False)
         ],
         slices=found.slices[:MOST_SLICES],
+        most_classes=MOST_DRAWN,
         differences=evaluation.differences[:MOST_DIFFERENCES],
         more=len(evaluation.differences) - MOST_DIFFERENCES,
         most_residuals=max((count for _, _, count in found.residuals), default=1),

@@ -50,6 +50,20 @@ def test_probabilities_and_several_labels() -> None:
     assert (found.kind, found.metric("subset_accuracy").candidate.value) == ("multilabel", 0.5)  # type: ignore[union-attr]
 
 
+def test_the_probabilities_of_whole_numbers_are_in_the_order_of_the_numbers() -> None:
+    """Also where a file has them as texts: as such "10" would come before "2"."""
+    columns = {
+        "target": ["2", "10", "9"],
+        "p_2": [0.8, 0.1, 0.1],
+        "p_9": [0.1, 0.1, 0.8],
+        "p_10": [0.1, 0.8, 0.1],
+    }
+    scored = answers(columns, "p_2", "p_9", "p_10")
+    found = truth_of([scored], ("target",), None)
+    assert found.classes == ("2", "9", "10")
+    assert compared(found, scored, ()).metric("accuracy").candidate.value == 1.0  # type: ignore[union-attr]
+
+
 def test_churn_counts_who_is_better_and_who_is_worse_off() -> None:
     """Fixed, broken and otherwise changed answers, by class and with their rows."""
     found = comparison(list("aabbcc"), list("aabbac"), list("abbbbb"))

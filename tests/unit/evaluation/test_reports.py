@@ -78,3 +78,13 @@ def test_the_document_follows_its_schema() -> None:
             {"schema": schema["properties"]["schema"]["const"], "status": "done", "tool": {}, "gocd": None}
             | document
         )
+
+
+@pytest.mark.parametrize(("classes", "slices", "said"), [(21, 41, True), (20, 40, False)])
+def test_the_page_says_what_it_leaves_out(classes: int, slices: int, said: bool) -> None:
+    """A reader must not take forty slices or twenty classes for all of them."""
+    truth = [f"c{row % classes}" for row in range(classes * 2)]
+    columns = {f"s{number}": ["x"] * len(truth) for number in range(slices)}
+    page = page_of(evaluation(comparison(truth, truth, slices=columns)), title="t")
+
+    assert ("The worst 40 of 41;" in page, "The 20 most frequent of 21 classes" in page) == (said, said)
