@@ -125,10 +125,14 @@ def test_a_gate_catches_the_slice_that_collapses(world: World, tmp_path: Path) -
     assert document["baseline"]["run"] == runs["weak"]
     assert document["churn"]["fixed"] > document["churn"]["broken"]
 
-    before = world.done(
-        "evaluate", runs["straight"], "--data", "tumours.csv", "--target", "diagnosis", cwd=tmp_path
-    )
+    # The run logged its test set, which is read from where the user allows.
+    before = world.done("evaluate", runs["straight"], "--data-from", str(tmp_path), cwd=tmp_path)
     assert runs["uneven"] in before.out
+    told = json.loads((tmp_path / "evaluation.json").read_text())["testSet"]
+    assert (told["uri"], told["targets"]) == (str(tmp_path / "tumours.csv"), ["diagnosis"])
+    elsewhere = world.run("evaluate", runs["straight"], "--data-from", "/srv", cwd=tmp_path)
+    assert elsewhere.status == 100
+    assert "below nothing that --data-from allows" in elsewhere.err
 
     # What was promoted before and cannot be asked lets nothing pass that was to be compared with it.
     Tracking(world.mlflow_uri).record_image(runs["uneven"], {"runbake.image": f"{repository}:gone"})

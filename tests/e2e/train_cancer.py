@@ -12,6 +12,7 @@ from pathlib import Path
 
 import mlflow
 import pandas as pd
+from mlflow.data.pandas_dataset import from_pandas
 from mlflow.models import infer_signature
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_breast_cancer
@@ -62,6 +63,8 @@ def main() -> None:
     frame = tumours()
     inputs = frame.drop(columns=TARGET)
     ids = {}
+    rows = Path(wanted["directory"], "tumours.csv")
+    frame.to_csv(rows, index=False)
     for made in (weak, uneven, straight):
         model = made(frame)
         with mlflow.start_run() as run:
@@ -72,9 +75,9 @@ def main() -> None:
                 input_example=inputs.head(3),
                 pip_requirements=["mlflow", "scikit-learn", "skops", "numpy", "pandas", "scipy"],
             )
+            mlflow.log_input(from_pandas(frame, source=str(rows), targets=TARGET), context="test")
             mlflow.set_tag("promote", "true")
             ids[made.__name__] = run.info.run_id
-    frame.to_csv(Path(wanted["directory"], "tumours.csv"), index=False)
     print(json.dumps(ids))
 
 

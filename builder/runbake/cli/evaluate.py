@@ -64,14 +64,20 @@ class _GateType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     "--baseline localhost:5000/fraud:live --gate metric=accuracy,worse-by-at-most=1%,slices=true",
 )
 @click.argument("ref")
-@click.option("--data", required=True, metavar="URI", help="The test set: file, directory, glob or s3://.")
+@click.option(
+    "--data", default="", metavar="URI",
+    help="The test set: file, directory, glob or s3://.  [default: the one that the run logged]",
+)  # fmt: skip
+@click.option(
+    "--data-from", multiple=True, metavar="DIR|s3://…",
+    help="Without --data: where a test set that the run logged may be read; repeatable.",
+)  # fmt: skip
 @click.option(
     "--target",
     "targets",
     multiple=True,
-    required=True,
     metavar="COLUMN",
-    help="The truth; several for multilabel.",
+    help="The truth; several for multilabel.  [default, without --data: the column that is no input]",
 )
 @click.option(
     "--baseline",
@@ -121,6 +127,7 @@ class _GateType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 def evaluate_command(
     ref: str,
     data: str,
+    data_from: tuple[str, ...],
     targets: tuple[str, ...],
     baseline: str,
     kind: Kind | None,
@@ -148,6 +155,8 @@ def evaluate_command(
     The summary is Markdown on stdout. The exit status is 0 where every gate passed, 101 where one failed,
     102 where one cannot be decided, 100 where the evaluation itself cannot be done.
     """
+    if data and not targets:
+        raise click.UsageError("--data needs --target COLUMN, the truth")
     from_gates = _gates(gates)
     for path in (html, junit):
         if path is not None:
@@ -155,7 +164,14 @@ def evaluate_command(
     job = invocation_of(settings().environment) if from_gocd else None
     told_job = job.to_json() if job else None
     with reported(report, asked=ref, schema=_SCHEMA, gocd=told_job) as told:
-        asked = Asked(data=data, targets=targets, slices=slices, options=options, store=Store(cache))
+        asked = Asked(
+            data=data,
+            data_from=data_from,
+            targets=targets,
+            slices=slices,
+            options=options,
+            store=Store(cache),
+        )
         evaluation = evaluated(ref, asked, baseline, kind, from_gates, repository, tracking_uri)
         told.update(evaluation.to_json())
     click.echo(_summary(evaluation), nl=False)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +34,13 @@ _MOST_FOUND = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What a job needs beside its model; `options` are the batch job's own."""
+    """What a job needs beside its model; `options` are the batch job's own.
+
+    `data` is "" for the set that the run logged, if it lies in one of `data_from`.
+    """
 
     data: str
+    data_from: tuple[str, ...]
     targets: tuple[str, ...]
     slices: tuple[str, ...]
     options: tuple[str, ...]
@@ -71,6 +76,7 @@ def evaluated(
     story = TerminalStory(settings().console)
     engine = open_engine()
     candidate = _published(*_named(ref, tracking_uri, repository), engine.platform)
+    asked = _with_data(asked, candidate)
     chosen = _baseline(baseline, candidate, repository, tracking_uri)
     found_slices = asked.slices or _slices_of(candidate)
     with tempfile.TemporaryDirectory(prefix="runbake-evaluate-") as place:
@@ -122,6 +128,16 @@ def evaluated(
         decisions=undecided(decisions, chosen.why) if chosen.lost else decisions,
         differences=unlike,
     )
+
+
+def _with_data(asked: Asked, candidate: Published) -> Asked:
+    """The same with the run's own test set, where none was named."""
+    from runbake.evaluation import logged_data
+
+    if asked.data:
+        return asked
+    found = logged_data(candidate.label_file, asked.data_from, asked.targets, os.path.realpath)
+    return replace(asked, data=found.uri, targets=found.targets)
 
 
 def _named(ref: str, tracking_uri: str | None, repository: str | None) -> tuple[ImageRef, str]:

@@ -6,6 +6,7 @@ from runbake.evaluation.evaluation import SCHEMA, Evaluation, Subject, TestSet
 from runbake.evaluation.gates import Decision, Fact, Gate, decided, gate_of, undecided
 from runbake.evaluation.junit import junit_of
 from runbake.evaluation.kinds import KINDS, Kind, Truth, truth_of
+from runbake.evaluation.logged_data import LoggedData, logged_data
 from runbake.evaluation.page import page_of
 from runbake.evaluation.summary import summary_of
 
@@ -18,6 +19,7 @@ __all__ = [
     "Gate",
     "KINDS",
     "Kind",
+    "LoggedData",
     "SCHEMA",
     "Subject",
     "TestSet",
@@ -27,6 +29,7 @@ __all__ = [
     "gate_of",
     "in_both",
     "junit_of",
+    "logged_data",
     "page_of",
     "read_answers",
     "summary_of",
