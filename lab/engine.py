@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import docker
@@ -30,10 +31,16 @@ def find_engine() -> docker.DockerClient | None:
     """A client of the engine that answers: DOCKER_HOST, else the default socket, else Docker's context."""
     for address in _addresses():
         with suppress(DockerException, requests.RequestException):
-            client = docker.DockerClient(base_url=address, timeout=600)
+            client = _client(address)
             client.ping()
             return client
     return None
+
+
+@cache
+def _client(address: str) -> docker.DockerClient:
+    """One for each address and process: a client that is only dropped leaves its socket to the collector."""
+    return docker.DockerClient(base_url=address, timeout=600)
 
 
 def engine() -> docker.DockerClient:

@@ -12,9 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import bcrypt
-import docker
 import pytest
 
+from lab.engine import engine
 from lab.registry_server import free_port, running_registry
 from runbake.errors import (
     BaseImageError,
@@ -244,7 +244,7 @@ def test_an_image_that_does_not_answer_its_example_gets_no_tag(world: World) -> 
 
     assert "answer" in told
     assert world.tags("wrong") == ()
-    left = docker.from_env().containers.list(
+    left = engine().containers.list(
         all=True, filters={"label": f"{contract.LABEL_RUN_ID}={run}"}, ignore_removed=True
     )
     assert left == []
