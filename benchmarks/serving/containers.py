@@ -27,12 +27,14 @@ _DEADLINE_S = 60.0
 _PORT = 8080
 
 
-def image(bench: Bench, name: str, saved: Saved) -> str:
-    """The reference by digest of an image with this model, in the engine; logged, built and pushed before."""
+def image(bench: Bench, name: str, saved: Saved, *options: str) -> str:
+    """The reference by digest of an image with this model, in the engine; logged, built and pushed before.
+
+    `options` are containerize's.
+    """
     parts = bench.parts
-    built = containerize(
-        parts, _logged(parts.mlflow, saved.path), f"serving-{name}", cache=parts.work / "cache"
-    )
+    run_id = _logged(parts.mlflow, saved.path)
+    built = containerize(parts, run_id, f"serving-{name}", *options, cache=parts.work / "cache")
     reference = str(built.report["reference"])
     timed(["docker", "pull", "-q", reference])
     bench.ends.callback(timed, ["docker", "image", "rm", "-f", reference])
