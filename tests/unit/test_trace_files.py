@@ -157,6 +157,27 @@ def test_the_page_has_the_whole_chain_and_every_table() -> None:
     assert not re.search(r"<script|src=|url\(", page)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": {**MANIFEST["provenance"]["model"], "files": [1]}},
+        {"model": {**MANIFEST["provenance"]["model"], "files": 5}},
+        {
+            "model": {
+                **MANIFEST["provenance"]["model"],
+                "files": [{"path": "x", "sha256": "0", "size": "big"}],
+            }
+        },
+        {"environment": {**MANIFEST["provenance"]["environment"], "lock": {"digest": "x", "wheels": ["x"]}}},
+    ],
+)
+def test_a_label_file_of_another_shape_is_no_traceback(change: dict[str, Any]) -> None:
+    """Its digest agrees, as whoever wrote it wrote the digest as well."""
+    chain = chain_of_label_file(label_file_bytes({**MANIFEST["provenance"], **change}), ("batch", "scores"))
+    with pytest.raises(TraceError, match="Trace of scores"):
+        page_of(chain, title="Trace of scores")
+
+
 def test_the_page_obeys_nothing_that_mlflow_says() -> None:
     """Markup is shown as it was written, and only http and https become links."""
     hostile = f'{HOSTILE} <img src=x onerror=alert(1)> javascript:alert(1) https://h.x/"onclick="x'

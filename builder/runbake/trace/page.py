@@ -11,6 +11,7 @@ from typing import Any
 
 import jinja2
 
+from runbake.errors import TraceError
 from runbake.provenance import parse_label_file
 from runbake.trace.chain import Chain
 
@@ -27,6 +28,9 @@ def page_of(chain: Chain, *, title: str, note: str = "") -> str:
     Args:
         note: what could not be reached, "" for nothing.
 
+    Raises:
+        TraceError: the label file has another shape than its schema.
+
     Source: W3C Content Security Policy Level 3, `style-src` with a hash.
     """
     here = files("runbake.trace")
@@ -37,12 +41,17 @@ def page_of(chain: Chain, *, title: str, note: str = "") -> str:
         loader=jinja2.DictLoader(sources), undefined=jinja2.StrictUndefined, autoescape=True
     )
     document: dict[str, Any] = parse_label_file(chain.body) if chain.body else (chain.facts or {})
+    try:
+        tables = list(_tables(document))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        # A label file that nobody signed may hold anything under these keys.
+        raise TraceError(f"{title}: its label file is none of runbake's: {error!r}"[:500]) from error
     return environment.get_template(_TEMPLATE).render(
         title=title,
         note=note,
         style_digest=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         stops=[(link.stop, list(_pieces(link.text))) for link in chain.links if link.stop not in _TABLES],
-        tables=list(_tables(document)),
+        tables=tables,
     )
 
 
