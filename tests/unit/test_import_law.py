@@ -37,7 +37,9 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation": {"batch", "diff", "errors"},
     "runtime": {"batch", "errors", "image"},
     "published": {"errors", "image", "provenance", "registry"},
-    "verify": {"attestation", "crew", "errors", "image", "provenance", "registry", "scratch"},
+    "verify": {
+        *("attestation", "crew", "errors", "image", "provenance", "published", "registry", "scratch"),
+    },
     "sbom": {"base", "environment", "image"},
     "release": {
         "attestation",

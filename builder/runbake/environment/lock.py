@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +82,18 @@ class Lock:
             ValueError: the text is not a lock of this schema; the message says why.
         """
         try:
-            document: dict[str, Any] = json.loads(text)
+            return cls.from_document(json.loads(text))
+        except RecursionError as error:
+            raise ValueError(f"not a lock: {error!r}"[:500]) from error
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Lock:
+        """The lock that this document is, as `from_json` of its text.
+
+        Raises:
+            ValueError: it is not a lock of this schema; the message says why.
+        """
+        try:
             if document.get("schema") != SCHEMA:
                 raise ValueError(f"schema is {document.get('schema')!r}, not {SCHEMA!r}")
             return cls(
@@ -95,7 +107,7 @@ class Lock:
                 runtime_as_of=document["runtimeAsOf"],
                 wheels=tuple(_wheel(each) for each in document["wheels"]),
             )
-        except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"not a lock: {error!r}"[:500]) from error
 
     @property

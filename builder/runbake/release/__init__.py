@@ -34,6 +34,7 @@ from runbake.release.publish import (
     refuse_taken_tags,
     tag,
 )
+from runbake.release.rebuild import request_again
 from runbake.release.request import Doors, Request
 from runbake.release.so_far import SoFar
 from runbake.release.story import Step, Story
@@ -112,6 +113,7 @@ def _healed(plan: Plan, image: Image, doors: Doors) -> bool:
 
 
 __all__ = [
+    "Assembled",
     "Attester",
     "Doors",
     "Plan",
@@ -122,9 +124,11 @@ __all__ = [
     "Step",
     "Story",
     "Subject",
+    "assemble",
     "carry_out",
     "check_outputs",
     "planned",
     "prove_reference",
+    "request_again",
     "subject_of",
 ]

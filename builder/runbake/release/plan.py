@@ -126,7 +126,7 @@ def _decided(request: Request, run: PromotedRun, destination: Path, doors: Doors
         fetching = crew.start(lambda: _fetch(request, run, description, served, destination, doors, crew))
         minor = minor_of(description.python_version)
         base = request.base.for_python(minor)
-        bases = _read_bases(base, minor, request.platforms, doors)
+        bases = _read_bases(base, minor, request, doors)
         platforms = tuple(_plan_platform(request, run, served, description, read, doors) for read in bases)
         model, packed = fetching.result()
     flavors.by_name(served.flavor).examine(model)
@@ -213,9 +213,18 @@ def minor_of(python_version: str) -> str:
     return ".".join(python_version.split(".")[:2])
 
 
-def _read_bases(base: ImageRef, minor: str, platforms: Iterable[str], doors: Doors) -> tuple[Base, ...]:
+def _read_bases(base: ImageRef, minor: str, request: Request, doors: Doors) -> tuple[Base, ...]:
     with doors.story.step("base") as step:
-        bases = _found_bases(base, minor, platforms, doors)
+        if request.pinned:
+            bases = tuple(
+                found
+                for pinned in request.pinned
+                for found in _found_bases(
+                    replace(base, tag="", digest=pinned.base), minor, (pinned.platform,), doors
+                )
+            )
+        else:
+            bases = _found_bases(base, minor, request.platforms, doors)
         for found in bases:
             check_base(found, minor, remedy=_remedy(base, minor))
         step.say(f"{base.name}@{bases[0].digest[:19]}…, Python {bases[0].facts.python_version}")
@@ -254,10 +263,10 @@ def _plan_platform(
         runtime_as_of=contract.RUNTIME_LOCK_DATE,
     )
     with doors.story.step("lock") as step:
-        lock, stored = _lock(request, run, wanted, doors)
-        step.say(
-            f"{base.platform}: {len(lock.wheels)} wheels, {'from the run' if stored else 'as of ' + as_of}"
-        )
+        pinned = next((each.lock for each in request.pinned if each.platform == base.platform), None)
+        lock, stored = (pinned, True) if pinned else _lock(request, run, wanted, doors)
+        origin = "as given" if pinned else "from the run" if stored else f"as of {as_of}"
+        step.say(f"{base.platform}: {len(lock.wheels)} wheels, {origin}")
     return PlatformPlan(base=base, lock=lock, groups=plan_wheel_groups(lock), stored=stored)
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from runbake.base import Host
-from runbake.environment import Uv
+from runbake.environment import Lock, Uv
 from runbake.gocd import Invocation
-from runbake.image import Format
+from runbake.image import Digest, Format
 from runbake.registry import ImageRef, Registry
 from runbake.release.base_name import BaseName
 from runbake.release.proving import Prover
@@ -25,12 +25,22 @@ ModelLayer = Literal["auto", "gzip", "none"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pinned:
+    """What one platform of an image was made on and with: nothing is left to resolve."""
+
+    platform: str
+    base: Digest
+    lock: Lock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One `runbake containerize`, as asked.
 
     `tags` empty means the default `run-<12 hex>`. `lock_date` and `created` are RFC 3339, "" for the run's
-    end. `trusted_types` are those that the caller trusts in skops files. With `dataframe_path` the model is
-    never handed an array. `invocation` is the GoCD job that asks; it reaches the report and the run's tags,
+    end. `pinned` names base and lock of every platform for an image that was made before, and is else empty.
+    `trusted_types` are those that the caller trusts in skops files. With `dataframe_path` the model is never
+    handed an array. `invocation` is the GoCD job that asks; it reaches the report and the run's tags,
     never the image.
     """
 
@@ -57,6 +67,7 @@ class Request:
     relock: bool
     lock_date: str
     created: str
+    pinned: tuple[Pinned, ...] = ()
     invocation: Invocation | None = None
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Outcome = Literal["ok", "FAILED", "REFUSED", "UNSIGNED", "note"]
-"""FAILED is not what it says; REFUSED is true, but not what the policy asks for."""
+Outcome = Literal["ok", "FAILED", "REFUSED", "DIFFERS", "UNSIGNED", "note"]
+"""FAILED is not what it says; REFUSED is true, but not what the policy asks for; DIFFERS is not what came of
+building it again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +34,7 @@ class Verdict:
         """The verdict as a document."""
         return {
             "reference": self.reference,
-            "verified": not self.with_outcome("FAILED") and not self.with_outcome("REFUSED"),
+            "verified": not any(check.outcome in ("FAILED", "REFUSED", "DIFFERS") for check in self.checks),
             "checks": [
                 {"what": check.what, "outcome": check.outcome, "text": check.text} for check in self.checks
             ],

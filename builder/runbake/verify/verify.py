@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,13 +11,13 @@ from typing import Any
 from runbake.crew import Crew
 from runbake.errors import DigestMismatch, VerificationFailed
 from runbake.image import Descriptor, Digest, compression_of
-from runbake.image.manifest import INDEX_TYPES
 from runbake.provenance import labels_of, parse_label_file
 from runbake.registry import ImageRef, Manifest, Registry
 from runbake.scratch import scratch_directory
 from runbake.verify.evaluated import evaluation_checks
 from runbake.verify.files import Change, ScannedLayer, scanned, seen_files
 from runbake.verify.policy import Policy, builder_check, run_checks
+from runbake.verify.record import layers_of, manifests_of
 from runbake.verify.said import builders_of, contradictions, signature_checks, statements_about
 from runbake.verify.verdict import Check, Verdict
 from runbake_serving import contract
@@ -59,7 +58,7 @@ def verify(ref: ImageRef, registry: Registry, policy: Policy, cache: Path) -> Ve
 def _verified(ref: ImageRef, top: Manifest, registry: Registry, policy: Policy, cache: Path) -> Verdict:
     checks: list[Check] = []
     label_files: dict[str, dict[str, Any]] = {}
-    platforms = [_platform(ref, manifest, registry) for manifest in _manifests(ref, top, registry)]
+    platforms = [_platform(ref, manifest, registry) for manifest in manifests_of(ref, top, registry)]
     for platform in platforms:
         found, body = _image_checks(ref, platform, registry, cache)
         checks += found
@@ -76,27 +75,15 @@ def _verified(ref: ImageRef, top: Manifest, registry: Registry, policy: Policy, 
     return Verdict(reference=f"{ref.repository}@{top.digest}", checks=tuple(checks))
 
 
-def _manifests(ref: ImageRef, top: Manifest, registry: Registry) -> Iterator[Manifest]:
-    if top.media_type not in INDEX_TYPES:
-        yield top
-        return
-    for entry in json.loads(top.body)["manifests"]:
-        yield registry.fetch_manifest(ref.name, str(Digest(entry["digest"])))
-
-
 def _platform(ref: ImageRef, manifest: Manifest, registry: Registry) -> _Platform:
     document = json.loads(manifest.body)
     config = json.loads(registry.read_blob(ref.name, Digest(document["config"]["digest"]), _SMALL_BYTES))
-    descriptors = [
-        Descriptor(media_type=each["mediaType"], digest=Digest(each["digest"]), size_bytes=int(each["size"]))
-        for each in document["layers"]
-    ]
     diff_ids = [Digest(each) for each in config["rootfs"]["diff_ids"]]
     return _Platform(
         digest=manifest.digest,
         labels=dict(config["config"].get("Labels") or {}),
         annotations=document.get("annotations"),
-        layers=tuple(zip(descriptors, diff_ids, strict=True)),
+        layers=tuple(zip(layers_of(document), diff_ids, strict=True)),
     )
 
 
