@@ -45,9 +45,10 @@ def test_a_run_scores_a_file(world: World, wines: Path) -> None:
     assert "<h2>prediction</h2>" in (wines.parent / "page.html").read_text()
     traced = world.done("trace", str(output), "--html", str(wines.parent / "trace.html")).out
     assert f"batch       {output}, 178 rows in, 178 out\n" in traced
+    assert f"{output}\n" in world.done("trace", run).out
     for told in (traced, (wines.parent / "trace.html").read_text()):
         assert run in told
-        assert "C=0.2" in told or "<td>0.2</td>" in told
+        assert "C=0.2" in told or "<bdi>0.2</bdi>" in told
 
 
 def test_the_status_is_the_job_s(world: World, wine_image: str, wines: Path) -> None:

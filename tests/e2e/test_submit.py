@@ -100,6 +100,7 @@ def test_a_run_s_job_ends_on_a_machine_of_its_own(world: World, baked: Baked, tm
     assert (status["run"], status["image"]) == (baked.run, baked.image)
     for name in (told["instance"], str(tmp_path / "job.json"), "s3://batch/scores"):
         assert "C=0.4" in world.done("trace", name, env=baked.cloud.environment).out
+    assert f"s3://batch/scores {told['job']}" in world.done("trace", baked.run).out
     listed = batch(world, baked, tmp_path, "list", "--region", REGION).out
     assert [line.split("\t")[:3] for line in listed.splitlines()] == [
         [told["job"], told["instance"], "terminated"]

@@ -137,16 +137,15 @@ def test_saved_headers_lead_back() -> None:
 
 def test_the_page_has_the_whole_chain_and_every_table() -> None:
     """One file, with the hash of its own style, and nothing to load."""
-    page = page_of(
-        chain_of_label_file(LABEL_FILE, ("image", REFERENCE)), title="Trace of wine", note="MLflow is down"
-    )
+    chain = chain_of_label_file(LABEL_FILE, ("image", REFERENCE)).missing("MLflow is down")
+    page = page_of(chain, title="Trace of wine")
 
     assert page.count("<li>") == len(chain_of_label_file(LABEL_FILE, ("image", REFERENCE)).links) - 2
     for text in (
         RUN_ID,
         REFERENCE,
         "MLflow is down",
-        "<summary>Parameters (1)</summary>",
+        "<summary><bdi>Parameters</bdi> (1)</summary>",
         "accuracy",
         "Model files",
         "Wheels",
@@ -178,10 +177,43 @@ def test_a_label_file_of_another_shape_is_no_traceback(change: dict[str, Any]) -
         page_of(chain, title="Trace of scores")
 
 
+def test_the_tables_obey_nothing_that_a_label_file_says() -> None:
+    """Names and values of every table are shown as they were written, each for itself in its direction."""
+    hostile = f"{HOSTILE} <img src=x onerror=alert(1)> \u202eevil"
+    run = {**MANIFEST["provenance"]["run"], "parameters": {hostile: hostile}}
+    run["metrics"] = {hostile: {"value": hostile, "step": 0}}
+    data = [
+        {
+            **dict.fromkeys(("name", "context", "source", "sourceType", "schema", "profile"), hostile),
+            "mlflowDigest": {"value": hostile, "cryptographic": False},
+        }
+    ]
+    model = {**MANIFEST["provenance"]["model"], "files": [{"path": hostile, "sha256": hostile, "size": 1}]}
+    body = label_file_bytes({**MANIFEST["provenance"], "run": run, "data": data, "model": model})
+    page = page_of(chain_of_label_file(body, ("batch", hostile)), title="Trace")
+
+    assert "<img" not in page
+    assert "<script" not in page
+    assert not re.findall('href="(?!https?://)', page)
+    assert not re.search("<(td|th|span)[^>]*>[^<]*\u202e", page)
+
+
+def test_what_could_not_be_reached_is_in_page_and_document() -> None:
+    """Once each, with its secrets replaced."""
+    chain = chain_of_words((("run", RUN_ID),), RUN_ID)
+    gone = chain.missing("no http://me:hunter2@h.x").missing("no http://me:hunter2@h.x")
+
+    assert len(gone.missed) == 1
+    assert gone.to_json()["notReached"] == list(gone.missed)
+    assert "hunter2" not in page_of(gone, title="Trace") + str(gone.missed)
+    assert "Not reached" in page_of(gone, title="Trace")
+
+
 def test_the_page_obeys_nothing_that_mlflow_says() -> None:
     """Markup is shown as it was written, and only http and https become links."""
     hostile = f'{HOSTILE} <img src=x onerror=alert(1)> javascript:alert(1) https://h.x/"onclick="x'
-    page = page_of(chain_of_words((("run", hostile), ("ami", hostile)), RUN_ID), title=hostile, note=hostile)
+    chain = chain_of_words((("run", hostile), ("ami", hostile)), RUN_ID).missing(hostile)
+    page = page_of(chain, title=hostile)
 
     assert "<img" not in page
     assert set(re.findall('href="([^"]*)"', page)) == {"https://h.x/"}

@@ -33,12 +33,14 @@ class Needs:
     Attributes:
         arguments: of the image's `batch`; local paths are absolute.
         output: the local output directory, to be made if it is missing; "" where it is remote.
+        target: the output in either case, an absolute path or a URI.
         remote: whether anything is read or written over the network.
     """
 
     arguments: tuple[str, ...]
     mounts: tuple[Mount, ...]
     output: str
+    target: str
     remote: bool
 
 
@@ -70,6 +72,7 @@ def needs_of(inputs: Sequence[str], output: str | None, spec: Path | None, more:
         arguments=(*arguments, *more),
         mounts=tuple(dict.fromkeys(mounts)),
         output=local,
+        target=where,
         remote=remote,
     )
 

@@ -35,13 +35,13 @@ from runbake.cli.context import (
     engine_auth,
     insecure_registry_option,
     open_registries,
-    open_tracking,
     settings,
     tracking_option,
 )
 from runbake.cli.image_ref import image_ref
+from runbake.cli.recording import record_on_run
 from runbake.cli.story import TerminalStory, one_line
-from runbake.errors import ConfigError, RunbakeError
+from runbake.errors import ConfigError
 from runbake.gocd import Invocation, invocation_of
 from runbake.provenance import ec2_tags
 from runbake.published import read_published
@@ -289,18 +289,11 @@ def _record(
     story: TerminalStory,
 ) -> None:
     """Write on the run where its machine images are; a failure is a warning, as the images are there."""
-    if not tracking_uri:
-        return
     tags = {f"runbake.ami.{one.region}": one.image.image_id for one in made}
     if job:
         # The tag of the job that built the image stays.
         tags[_TAG_JOB] = job.url or job.locator
-    try:
-        with story.step("record") as step:
-            open_tracking(tracking_uri).record_image(plan.subject.run_id, tags)
-            step.say(f"{', '.join(tags)} on run {plan.subject.run_id[:12]}")
-    except RunbakeError as error:
-        story.warn(f"the AMI is not recorded on run {plan.subject.run_id[:32]}: {error}")
+    record_on_run(tags, plan.subject.run_id, tracking_uri, story, what="the AMI")
 
 
 def _planned(image: str, order: Order, ec2: Ec2, job: Invocation | None, story: TerminalStory) -> Plan:

@@ -19,6 +19,7 @@ from runbake.cli.context import (
     tracking_option,
 )
 from runbake.cli.jobs import cancel_command, list_command, logs_command, status_command, wait_command
+from runbake.cli.recording import batch_tags, record_on_run
 from runbake.cli.story import TerminalStory, one_line
 from runbake.cli.submitting import submit_command
 from runbake.cli.trace import shape_of
@@ -29,6 +30,9 @@ from runbake.registry import ImageRef, is_loopback
 from runbake.runtime import run_batch
 from runbake.store import Store
 from runbake.tracking import RunRef
+
+_COMPLETE = (0, 73)
+"""Statuses of a job that wrote its manifest: without and with rejected rows."""
 
 _IMAGE_TAG = "runbake.image"
 """Names the run's latest image."""
@@ -106,6 +110,10 @@ def run_command(
             mark=mark,
         )
     click.echo(said, nl=False)
+    if status in _COMPLETE:
+        record_on_run(
+            batch_tags(needs.target), _run_id_of(published), tracking_uri, story, what="the batch output"
+        )
     click.get_current_context().exit(status)
 
 
@@ -156,10 +164,14 @@ def check_run(published: Published, run_id: str) -> None:
     Raises:
         TraceError: its label file names another run.
     """
-    run = published.label_file.get("run")
-    found = run.get("id") if isinstance(run, dict) else None
+    found = _run_id_of(published)
     if run_id and found != run_id:
         raise TraceError(f"{published.ref} is an image of the run {found!r:.80}, not of {run_id}")
+
+
+def _run_id_of(published: Published) -> str:
+    run = published.label_file.get("run")
+    return str(run.get("id", "")) if isinstance(run, dict) else ""
 
 
 @batch_group.command("show", epilog="Example: runbake batch show scores")

@@ -20,12 +20,12 @@ from runbake.cli.context import (
     insecure_registry_option,
     open_engine,
     open_registries,
-    open_tracking,
     reach_engine,
     settings,
     tracking_option,
 )
 from runbake.cli.image_ref import image_ref
+from runbake.cli.recording import record_on_run
 from runbake.cli.story import TerminalStory, one_line
 from runbake.deploy import (
     LABEL_ADDRESS,
@@ -53,7 +53,7 @@ from runbake.deploy import (
     url_of,
     workload_of,
 )
-from runbake.errors import ConfigError, RunbakeError
+from runbake.errors import ConfigError
 from runbake.gocd import invocation_of
 from runbake.published import Published, read_published
 from runbake.registry import ImageRef
@@ -285,12 +285,5 @@ def _url(published: str) -> str:
 def _record(tags: Mapping[str, Mapping[str, str]], tracking_uri: str | None) -> None:
     """Write on the runs where they are in service; a failure is a warning, as the service serves."""
     story = TerminalStory(settings().console)
-    if not tracking_uri:
-        return
     for run_id, wanted in tags.items():
-        try:
-            with story.step("record") as step:
-                open_tracking(tracking_uri).record_image(run_id, wanted)
-                step.say(f"{', '.join(wanted)} on run {run_id[:12]}")
-        except RunbakeError as error:
-            story.warn(f"the endpoint is not recorded on run {run_id[:32]}: {error}")
+        record_on_run(wanted, run_id, tracking_uri, story, what="the endpoint")

@@ -22,6 +22,7 @@ from runbake.cli.context import (
 )
 from runbake.cli.image_ref import image_ref
 from runbake.cli.jobs import Handle, document_in, exit_as, waited
+from runbake.cli.recording import batch_tags, record_on_run
 from runbake.cli.story import TerminalStory
 from runbake.cli.trace import shape_of
 from runbake.errors import ConfigError, JobError
@@ -107,6 +108,13 @@ def submit_command(what: str, **options: Any) -> None:
         plan = _planned(what, machinery, options)
         machine = _launched(plan)
         told.update({**plan.to_json(), "instance": machine.instance_id, "spot": machine.spot})
+    record_on_run(
+        batch_tags(plan.output, plan.job_id),
+        str(told["run"]),
+        options["tracking_uri"],
+        TerminalStory(settings().console),
+        what="the job",
+    )
     click.echo(plan.job_id)
     if options["waits"]:
         exit_as(waited(Handle(plan.job_id, plan.machinery.region, machine.instance_id, plan.logs), None))

@@ -87,11 +87,12 @@ def trace_command(ref: str, as_json: bool, html: Path | None, tracking_uri: str 
     still there. RUN is a run id, runs:/ID[/NAME], models:/m-ID, models:/NAME/VERSION or models:/NAME@ALIAS.
     """
     chain = _chain(ref, tracking_uri)
-    missed: list[str] = []
     if tracking_uri:
-        chain = _asked_mlflow(chain, tracking_uri, missed)
+        chain = _asked_mlflow(chain, tracking_uri)
+    for text in chain.missed:
+        _note(text)
     if html is not None:
-        _write(html, page_of(chain, title=f"Trace of {redacted(ref)[:200]}", note="; ".join(missed)))
+        _write(html, page_of(chain, title=f"Trace of {redacted(ref)[:200]}"))
     if as_json:
         click.echo(json.dumps(chain.to_json(), indent=1, ensure_ascii=False))
         return
@@ -181,8 +182,7 @@ def _of_file(name: str, tracking_uri: str | None) -> Chain:
     try:
         chain = chain_of_run(open_tracking(tracking_uri), RunRef.parse(stop.run))
     except TrackingError as error:
-        _note(str(error))
-        return chain_of_words(stop.told, stop.run)
+        return chain_of_words(stop.told, stop.run).missing(str(error))
     return replace(chain, links=(*chain_of_words(stop.told, stop.run).links, *chain.links))
 
 
@@ -210,8 +210,8 @@ def _of_reference(reference: str, run_id: str, *before: tuple[str, str]) -> Chai
     try:
         return _of_image(reference, *before)
     except RegistryError as error:
-        _note(str(error))
-        return chain_of_words((*before, ("image", reference), ("run", run_id)), run_id)
+        told = (*before, ("image", reference), ("run", run_id))
+        return chain_of_words(told, run_id).missing(str(error))
 
 
 def _of_image(ref: str, *before: tuple[str, str]) -> Chain:
@@ -246,13 +246,11 @@ def _of_container(name: str) -> Chain:
     return chain_of_label_file(body, ("container", container.id[:12]), ("image", image))
 
 
-def _asked_mlflow(chain: Chain, tracking_uri: str, missed: list[str]) -> Chain:
+def _asked_mlflow(chain: Chain, tracking_uri: str) -> Chain:
     try:
         return with_run_page(chain, open_tracking(tracking_uri))
     except TrackingError as error:
-        _note(str(error))
-        missed.append(redacted(str(error)))
-        return chain
+        return chain.missing(str(error))
 
 
 def _write(path: Path, page: str) -> None:

@@ -38,13 +38,18 @@ class Chain:
     """From the reference that was asked about back to the run, or from a run forward.
 
     `body` is the label file, b"" without one; `facts` is what MLflow says of the run, None where it was not
-    asked.
+    asked. `missed` is what could not be reached, each once, and why.
     """
 
     links: tuple[Link, ...]
     run_id: str
     body: bytes = b""
     facts: dict[str, Any] | None = None
+    missed: tuple[str, ...] = ()
+
+    def missing(self, what: str) -> Chain:
+        """The chain with one thing more that could not be reached; secrets in it are replaced."""
+        return replace(self, missed=tuple(dict.fromkeys((*self.missed, redacted(what)))))
 
     def to_json(self) -> dict[str, Any]:
         """The chain as a document, the label file whole."""
@@ -53,6 +58,7 @@ class Chain:
             "links": [{"stop": link.stop, "text": link.text} for link in self.links],
             "provenance": parse_label_file(self.body) if self.body else None,
             "mlflow": self.facts,
+            "notReached": list(self.missed),
         }
 
 

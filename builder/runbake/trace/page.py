@@ -22,11 +22,8 @@ _TABLES = ("params", "metrics")
 """Stops that have a table of their own below the chain."""
 
 
-def page_of(chain: Chain, *, title: str, note: str = "") -> str:
+def page_of(chain: Chain, *, title: str) -> str:
     """The page of a chain; every value in it is escaped, only http and https become links.
-
-    Args:
-        note: what could not be reached, "" for nothing.
 
     Raises:
         TraceError: the label file has another shape than its schema.
@@ -48,7 +45,7 @@ def page_of(chain: Chain, *, title: str, note: str = "") -> str:
         raise TraceError(f"{title}: its label file is none of runbake's: {error!r}"[:500]) from error
     return environment.get_template(_TEMPLATE).render(
         title=title,
-        note=note,
+        missed=chain.missed,
         style_digest=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         stops=[(link.stop, list(_pieces(link.text))) for link in chain.links if link.stop not in _TABLES],
         tables=tables,
