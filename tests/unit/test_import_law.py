@@ -15,6 +15,7 @@ SERVING = ROOT / "serving_template" / "runbake_serving"
 
 ALLOWED: dict[str, set[str]] = {
     "crew": set(),
+    "datasets": set(),
     "diff": {"errors"},
     "errors": set(),
     "output": {"errors"},
@@ -34,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "attestation": {"aws", "errors", "image", "registry"},
     "store": {"errors", "image", "scratch"},
     "batch": {"errors"},
-    "evaluation": {"batch", "diff", "errors"},
+    "evaluation": {"batch", "datasets", "diff", "errors"},
     "runtime": {"batch", "errors", "image"},
     "published": {"errors", "image", "provenance", "registry"},
     "verify": {

@@ -3,7 +3,7 @@
 from runbake.aws.ec2 import Ec2, MachineImage, NewestImage, Tagged
 from runbake.aws.logins import ecr_password, ecr_region, kms_signature, kms_signer
 from runbake.aws.machines import Machine, Machines
-from runbake.aws.objects import read_object
+from runbake.aws.objects import chunks_of_object, read_object
 from runbake.aws.refusals import hint_of
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Machines",
     "NewestImage",
     "Tagged",
+    "chunks_of_object",
     "ecr_password",
     "ecr_region",
     "hint_of",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from runbake.aws.clients import client_of
 from runbake.aws.refusals import refusals
 
@@ -27,3 +29,14 @@ def read_object(uri: str, region: str, *, most_bytes: int) -> bytes | None:
                 return None
             raise
         return bytes(answer["Body"].read())
+
+
+def chunks_of_object(uri: str, region: str) -> Iterator[bytes]:
+    """The bytes of the object at `s3://BUCKET/KEY`, a MiB at a time.
+
+    Raises:
+        AwsError: AWS refuses, or there is no such object.
+    """
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    with refusals(uri):
+        yield from client_of("s3", region).get_object(Bucket=bucket, Key=key)["Body"].iter_chunks(1 << 20)

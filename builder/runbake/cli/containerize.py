@@ -23,6 +23,7 @@ from runbake.cli.context import (
     settings,
     tracking_option,
 )
+from runbake.cli.data_digest import data_digest_of
 from runbake.cli.in_gocd import from_gocd_options, taken_from_gocd
 from runbake.cli.story import TerminalStory
 from runbake.errors import ConfigError, RunbakeError
@@ -173,6 +174,12 @@ _how = _chain(
 @click.option("--prove/--no-prove", default=True, help="Replay the run's example in the real container.")
 @click.option("--allow-unproven", is_flag=True, help="Tag platforms that no engine here can run.")
 @attesting_options
+@click.option(
+    "--data-from",
+    multiple=True,
+    metavar="DIR|s3://…",
+    help="Hash the datasets that the run logged, where they lie below this; repeat for more.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan as JSON and write nothing.")
 @click.option(
     "--report",
@@ -233,9 +240,11 @@ def _doors(options: dict[str, Any]) -> Doors:
 
 
 def _attester(options: dict[str, Any]) -> Attester:
-    return open_attester(
+    attester = open_attester(
         options["sign_key"], options["builder_id"], options["invocation"], settings().environment
     )
+    story, region = TerminalStory(settings().console), settings().environment.get("AWS_REGION", "")
+    return replace(attester, data_digest=data_digest_of(options["data_from"], region, story))
 
 
 def _report_failure(report: Path, asked: str, error: BaseException) -> None:

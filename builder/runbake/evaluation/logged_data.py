@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
+from runbake.datasets import Unreadable, document_of, followed
 from runbake.errors import EvaluationError
 
 CONTEXTS = ("eval", "evaluation", "test", "testing")
 """Of MLflow's `log_input`; whatever the case."""
 
-_WILD = re.compile(r"[*?\[\x00]")
 _MOST_SHOWN = 5
 
 
@@ -24,10 +21,6 @@ class LoggedData:
 
     uri: str
     targets: tuple[str, ...]
-
-
-class _Unreadable(Exception):
-    """Why a source is not followed."""
 
 
 def logged_data(
@@ -60,8 +53,8 @@ def logged_data(
     problems = []
     for each in tests:
         try:
-            found.setdefault(_followed(each, allowed, resolved), each)
-        except _Unreadable as why:
+            found.setdefault(followed(each, allowed, resolved), each)
+        except Unreadable as why:
             problems.append(f"{_name(each)}: {why}")
     if not found:
         raise EvaluationError(
@@ -81,43 +74,12 @@ def _name(dataset: Mapping[str, Any]) -> str:
     return f"{str(dataset.get('name', ''))[:100]!r} ({str(dataset.get('context', ''))[:40] or 'no context'})"
 
 
-def _followed(dataset: Mapping[str, Any], allowed: Sequence[str], resolved: Callable[[str], str]) -> str:
-    kind, source = str(dataset.get("sourceType", "")), _document(dataset.get("source"))
-    uri = source.get("uri") or source.get("url")
-    if not isinstance(uri, str) or not uri:
-        raise _Unreadable(f"its source, of the type {kind[:40]!r}, names no file")
-    shown = f"{uri[:200]!r}"
-    if _WILD.search(uri):
-        raise _Unreadable(f"{shown} is a pattern")
-    scheme = urlsplit(uri).scheme
-    if scheme == "s3":
-        if ".." in uri.split("/") or not any(_is_below(uri, each) for each in allowed):
-            raise _Unreadable(f"{shown} is below nothing that --data-from allows")
-        return uri
-    if scheme not in ("", "file"):
-        raise _Unreadable(f"{shown} cannot be read from {scheme[:40]}://; fetch it, and pass --data")
-    path = unquote(urlsplit(uri).path) if scheme else uri
-    if not path.startswith("/"):
-        raise _Unreadable(f"{shown} is relative to a directory of the training")
-    # Unquoting may have made one, too.
-    if _WILD.search(path):
-        raise _Unreadable(f"{shown} is a pattern")
-    real = resolved(path)
-    if not any(_is_below(real, resolved(each)) for each in allowed if "://" not in each):
-        raise _Unreadable(f"{shown} is below nothing that --data-from allows")
-    return real
-
-
-def _is_below(uri: str, place: str) -> bool:
-    return uri == place or uri.startswith(place.rstrip("/") + "/")
-
-
 def _target_of(dataset: Mapping[str, Any], label_file: Mapping[str, Any]) -> tuple[str, ...]:
     """The column that is no input: MLflow keeps the names of columns, but not which one is the target."""
     signature = label_file["model"].get("signature")
     inputs = signature.get("inputs") if isinstance(signature, dict) else None
     known = set(_names(inputs))
-    columns = _names(_document(dataset.get("schema")).get("mlflow_colspec"))
+    columns = _names(document_of(dataset.get("schema")).get("mlflow_colspec"))
     rest = [column for column in columns if column not in known]
     if not known or len(rest) != 1:
         told = ", ".join(rest[:_MOST_SHOWN]) if known and rest else "none that can be told"
@@ -131,11 +93,3 @@ def _target_of(dataset: Mapping[str, Any], label_file: Mapping[str, Any]) -> tup
 def _names(fields: Any) -> list[str]:
     each = fields if isinstance(fields, list) else []
     return [field["name"] for field in each if isinstance(field, dict) and isinstance(field.get("name"), str)]
-
-
-def _document(text: Any) -> dict[str, Any]:
-    try:
-        found = json.loads(text) if isinstance(text, str) else None
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from runbake.attestation import Signer, attach, bundle_of
 from runbake.base import Base, DebianPackage, debian_packages, unpacked_root
@@ -21,7 +23,8 @@ from runbake.runtime import Proof
 class Attester:
     """Who says it, and how: `signer` None leaves statements unsigned, which is told.
 
-    `started_at` is when the command began; `now` tells the time when the image is finished.
+    `started_at` is when the command began; `now` tells the time when the image is finished. `data_digest` is
+    given a dataset of the label file and answers the name and value of a digest of it, "" and "" for none.
     """
 
     signer: Signer | None
@@ -29,6 +32,7 @@ class Attester:
     invocation_id: str
     started_at: datetime
     now: Callable[[], datetime]
+    data_digest: Callable[[Mapping[str, Any]], tuple[str, str]] = lambda _: ("", "")
 
 
 def attest(
@@ -43,12 +47,15 @@ def attest(
     repository = plan.request.repository
     assert repository is not None  # noqa: S101 -- statements are attached to what was pushed
     registry, manifests = doors.registry(repository.host), _manifests(assembled.image)
+    datasets = json.loads(assembled.provenance[0].body)["data"]
+    data = tuple(attester.data_digest(each) for each in datasets)
     finished = _utc(attester.now())
     built = Circumstances(
         builder_id=attester.builder_id,
         invocation_id=attester.invocation_id,
         started_at=_utc(attester.started_at),
         finished_at=finished,
+        data=data,
     )
     kinds = []
     with doors.story.step("attest") as step:

@@ -33,12 +33,17 @@ RELEASE = "https://runbake.dev/attestation/release/v1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
-    """Who builds, where and when; nothing of it reaches the image. Times are RFC 3339."""
+    """Who builds, where and when; nothing of it reaches the image. Times are RFC 3339.
+
+    `data` has for each dataset of the label file the name and value of a digest that was taken of it now, ""
+    and "" where none was.
+    """
 
     builder_id: str
     invocation_id: str
     started_at: str
     finished_at: str
+    data: tuple[tuple[str, str], ...] = ()
 
 
 def statements_of(
@@ -99,7 +104,7 @@ def slsa_of(plan: Plan, assembled: Assembled, built: Circumstances) -> dict[str,
                 "codec": label_files[0]["environment"]["codec"],
                 "python": [each["environment"]["python"] for each in label_files],
             },
-            "resolvedDependencies": list(_dependencies(plan, label_files)),
+            "resolvedDependencies": list(_dependencies(plan, label_files, built)),
         },
         "runDetails": {
             "builder": {
@@ -147,7 +152,9 @@ def _metadata(plan: Plan, built: Circumstances) -> dict[str, object]:
     return document
 
 
-def _dependencies(plan: Plan, label_files: tuple[dict[str, Any], ...]) -> Iterator[dict[str, Any]]:
+def _dependencies(
+    plan: Plan, label_files: tuple[dict[str, Any], ...], built: Circumstances
+) -> Iterator[dict[str, Any]]:
     label_file = label_files[0]
     for planned in plan.platforms:
         yield _base(planned)
@@ -159,18 +166,24 @@ def _dependencies(plan: Plan, label_files: tuple[dict[str, Any], ...]) -> Iterat
         yield {"name": f"model/{file['path']}", "digest": {"sha256": file["sha256"]}}
     wheels = dict.fromkeys(wheel for planned in plan.platforms for wheel in planned.lock.wheels)
     yield from (_wheel(wheel) for wheel in wheels)
-    for data in label_file["data"]:
-        yield {
-            "name": f"data/{data['name']}",
-            "uri": f"mlflow:runs/{plan.run.run_id}#data",
-            "annotations": {
-                "context": data["context"],
-                "source": data["source"],
-                "sourceType": data["sourceType"],
-                # MLflow's digest is 32 bits of an MD5: never under `digest`.
-                "mlflowDigest": data["mlflowDigest"]["value"],
-            },
-        }
+    digests = dict(enumerate(built.data))
+    for position, data in enumerate(label_file["data"]):
+        name, value = digests.get(position, ("", ""))
+        yield _data(data, plan.run.run_id) | ({"digest": {name: value}} if name else {})
+
+
+def _data(data: dict[str, Any], run_id: str) -> dict[str, Any]:
+    return {
+        "name": f"data/{data['name']}",
+        "uri": f"mlflow:runs/{run_id}#data",
+        "annotations": {
+            "context": data["context"],
+            "source": data["source"],
+            "sourceType": data["sourceType"],
+            # MLflow's digest is 32 bits of an MD5: never under `digest`.
+            "mlflowDigest": data["mlflowDigest"]["value"],
+        },
+    }
 
 
 def _base(planned: PlatformPlan) -> dict[str, Any]:

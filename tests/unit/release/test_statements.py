@@ -18,7 +18,7 @@ from runbake.redaction import MARKER
 from runbake.release import Release
 from runbake.release.assemble import Assembled, assemble
 from runbake.release.plan import Plan
-from runbake.release.statements import BUILD_TYPE, RELEASE, Circumstances, statements_of
+from runbake.release.statements import BUILD_TYPE, RELEASE, Circumstances, slsa_of, statements_of
 from runbake.report import finished
 from runbake.runtime import Proof
 from tests.unit.release.test_order import Effects, a_plan, doors_to
@@ -69,6 +69,10 @@ def test_provenance_names_every_input(tmp_path: Path) -> None:
     assert by_name["lock linux/amd64"]["digest"]["sha256"] == plan.platforms[0].lock.digest[7:]
     assert "digest" not in by_name["data/wine"]
     assert by_name["data/wine"]["annotations"]["mlflowDigest"] == "12345678"
+
+    hashed = replace(built("2026-01-01T00:00:00Z"), data=(("sha256", "e" * 64),))
+    again = slsa_of(plan, assembled, hashed)["buildDefinition"]["resolvedDependencies"]
+    assert next(one["digest"] for one in again if one["name"] == "data/wine") == {"sha256": "e" * 64}
 
 
 def test_the_materials_follow_cyclonedx(tmp_path: Path) -> None:
