@@ -60,7 +60,8 @@
     │   └── JobFailed              122   its container never got to the job
     ├── EvaluationError            100   the evaluation itself cannot be done
     │   ├── GatesFailed            101   it was done, and a gate failed
-    │   └── NotDecidable           102   none failed, and one cannot be decided on these rows
+    │   ├── NotDecidable           102   none failed, and one cannot be decided on these rows
+    │   └── NotEvaluated           103   nothing says that these model files with this lock passed
     └── DiskFull                    74
 
 Exit codes 0 (done), 1 (`doctor` misses something), 2 (usage, from click), 70 (a bug: the traceback is
@@ -477,6 +478,13 @@ class NotDecidable(EvaluationError):
 
     exit_code = 102
     usual_hint = "more rows of test data decide it; or set the gate on the point estimate"
+
+
+class NotEvaluated(EvaluationError):
+    """A passed evaluation of the same model files and lock is required, and there is none."""
+
+    exit_code = 103
+    usual_hint = "runbake evaluate RUN --data FILE --target COLUMN --gate … --record, and containerize again"
 
 
 class DiskFull(RunbakeError):

@@ -218,6 +218,16 @@ def _environment(lock: Lock, base: BaseFacts, codec_id: str) -> dict[str, object
     }
 
 
+def model_files_of(label_file: Mapping[str, Any]) -> str:
+    """One digest for the model's files, by paths and contents, from a label file; "" where it lists none."""
+    model = label_file.get("model")
+    files = model.get("files") if isinstance(model, dict) else None
+    if not isinstance(files, list):
+        return ""
+    listed = sorted([str(file.get("path")), str(file.get("sha256"))] for file in files)
+    return str(Digest.of(json.dumps(listed).encode()))
+
+
 def label(value: str) -> str:
     """The value as a label carries it: one line, without control characters, at most `LABEL_LIMIT` long."""
     line = "".join(character if character.isprintable() else " " for character in value)
@@ -296,6 +306,7 @@ __all__ = [
     "label",
     "label_file_bytes",
     "labels_of",
+    "model_files_of",
     "parse_label_file",
     "provenance_of",
     "rfc3339",

@@ -22,6 +22,8 @@ from runbake.errors import ConfigError, DiskFull
 from runbake.image import Codec, FileEntry, Layer, Packed, layer_of_packed, open_tar, pack
 from runbake.scratch import left_marks, marked, oldest_begun_at_ns, scratch_directory
 
+_USED = ".used"
+"""Of an environment: it is whole, and was last used when this file was touched."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -48,7 +50,7 @@ LIMIT_BYTES = 20 * 10**9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """A blob or an unpacked base in the store: its size, and when it was last used."""
+    """A blob, an unpacked base or an environment in the store: its size, and when it was last used."""
 
     path: Path
     size_bytes: int
@@ -63,6 +65,7 @@ class Store:
         self._blobs = root / "blobs" / "sha256"
         self._recipes = root / "recipes"
         self._bases = root / "bases"
+        self._environments = root / "environments"
         self._marks = root / "marks"
 
     @contextmanager
@@ -115,6 +118,34 @@ class Store:
             self._blobs.mkdir(parents=True, exist_ok=True)
             (directory / "blob").replace(path)
             return path.open("rb")
+
+    def environment(self, name: str, make: Callable[[Path], None]) -> Path:
+        """The directory of this name; `make` fills one where there is none.
+
+        What holds a scratch directory of this store meanwhile keeps it from being pruned.
+
+        Raises:
+            DiskFull: the device is full.
+        """
+        place = self._environments / name
+        if not (place / _USED).exists():
+            with self.scratch() as directory:
+                growing = directory / "environment"
+                growing.mkdir()
+                make(growing)
+                (growing / _USED).touch()
+                self._environments.mkdir(parents=True, exist_ok=True)
+                self._settle(growing, place)
+        _touch(place / _USED)
+        return place
+
+    def _settle(self, growing: Path, place: Path) -> None:
+        # Two processes may have made it at the same moment: the first rename wins, and both are equal.
+        try:
+            growing.rename(place)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
 
     def layer(
         self,
@@ -184,7 +215,8 @@ class Store:
         """Everything in the store, the least recently used first."""
         blobs = (_kept(path, path) for path in _children(self._blobs))
         bases = (_kept(path, path / "facts.json") for path in _children(self._bases))
-        return tuple(sorted((*blobs, *bases), key=lambda each: each.used_at_ns))
+        environments = (_kept(path, path / _USED) for path in _children(self._environments))
+        return tuple(sorted((*blobs, *bases, *environments), key=lambda each: each.used_at_ns))
 
     def prune(self) -> int:
         """Remove what was used least recently until the rest is within the limit; the bytes that it freed.

@@ -35,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "attestation": {"aws", "errors", "image", "registry"},
     "store": {"errors", "image", "scratch"},
     "batch": {"errors"},
-    "evaluation": {"batch", "datasets", "diff", "errors"},
+    "evaluation": {"batch", "datasets", "diff", "errors", "provenance"},
     "runtime": {"batch", "errors", "image"},
     "published": {"errors", "image", "provenance", "registry"},
     "verify": {

@@ -180,3 +180,30 @@ def test_another_users_cache_can_be_read() -> None:
             finally:
                 os._exit(not known)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_an_environment_is_made_once_and_pruned_as_the_rest(tmp_path: Path) -> None:
+    """What failed half-way is made again; what nobody uses goes when there is too much."""
+    store = Store(tmp_path, limit_bytes=10)
+
+    def broken(root: Path) -> None:
+        (root / "half").write_bytes(b"x" * 100)
+        raise ValueError("half-way")
+
+    def whole(root: Path) -> None:
+        (root / "file").write_bytes(b"x" * 100)
+
+    def again(_: Path) -> None:
+        raise AssertionError("made again")
+
+    with pytest.raises(ValueError, match="half-way"):
+        store.environment("name", broken)
+    place = store.environment("name", whole)
+    assert sorted(path.name for path in place.iterdir()) == [".used", "file"]
+    assert store.environment("name", again) == place
+
+    with store.scratch():
+        store.environment("name", again)
+        assert store.prune() == 0, "a running command may hold it"
+    assert store.prune() == 100
+    assert not place.exists()

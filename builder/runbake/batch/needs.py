@@ -44,8 +44,17 @@ class Needs:
     remote: bool
 
 
-def needs_of(inputs: Sequence[str], output: str | None, spec: Path | None, more: Sequence[str]) -> Needs:
+def needs_of(
+    inputs: Sequence[str],
+    output: str | None,
+    spec: Path | None,
+    more: Sequence[str],
+    *,
+    contained: bool = True,
+) -> Needs:
     """The needs of a job; `spec` is read for the paths that it names, `more` is handed on untouched.
+
+    Without a container (`contained`) any path will do.
 
     Raises:
         ConfigError: there is no output, the spec cannot be read, or a path cannot be mounted.
@@ -66,7 +75,7 @@ def needs_of(inputs: Sequence[str], output: str | None, spec: Path | None, more:
     local = "" if _REMOTE.match(where) else where
     if local:
         mounts.append(Mount(path=local, writable=True))
-    for mount in mounts:
+    for mount in mounts if contained else ():
         _check(mount.path)
     return Needs(
         arguments=(*arguments, *more),

@@ -173,6 +173,19 @@ _how = _chain(
 )
 @click.option("--prove/--no-prove", default=True, help="Replay the run's example in the real container.")
 @click.option("--allow-unproven", is_flag=True, help="Tag platforms that no engine here can run.")
+@click.option(
+    "--evaluation",
+    "evaluations",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    metavar="FILE",
+    help="evaluation.json of this model and lock, to attach; repeatable.  [default: the run's, if recorded]",
+)
+@click.option(
+    "--require-evaluation",
+    is_flag=True,
+    help="Refuse a run without a passed evaluation of the same model files and lock.",
+)
 @attesting_options
 @click.option(
     "--data-from",
@@ -284,10 +297,19 @@ def _request(options: dict[str, Any]) -> Request:
         allow_unproven=options.get("allow_unproven", False),
         move_tag=options.get("move_tag", False),
         relock=options["relock"],
-        lock_date=_checked_date(options["lock_date"]),
+        lock_date=checked_date(options["lock_date"]),
         created=_created(options["source_date_epoch"]),
         invocation=options.get("invocation"),
+        evaluations=tuple((str(path), _text(path)) for path in dict.fromkeys(options.get("evaluations", ()))),
+        require_evaluation=options.get("require_evaluation", False),
     )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
 
 
 def _run_of(options: dict[str, Any]) -> RunRef | ByExperiment:
@@ -326,7 +348,12 @@ def _outputs(paths: tuple[Path, ...]) -> tuple[Path | None, Path | None]:
     return (layouts[0] if layouts else None, archives[0] if archives else None)
 
 
-def _checked_date(text: str) -> str:
+def checked_date(text: str) -> str:
+    """The moment in UTC, "" for none.
+
+    Raises:
+        ConfigError: it is not RFC 3339.
+    """
     if not text:
         return ""
     try:

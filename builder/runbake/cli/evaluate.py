@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import click
 
 from runbake.attestation import Statement, Subject, attach, bundle_of
 from runbake.attestation.statement import EVALUATION
+from runbake.cli.asking import environment_options, places_of
 from runbake.cli.attesting import attesting_options, open_attester
 from runbake.cli.context import (
     cache_option,
@@ -29,7 +31,6 @@ from runbake.output import written
 from runbake.registry import ImageRef
 from runbake.release import Attester
 from runbake.report import forget_report, reported
-from runbake.store import Store
 from runbake.tracking import Tracking
 
 if TYPE_CHECKING:
@@ -84,13 +85,18 @@ class _GateType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     default="auto",
     show_default=True,
     metavar="auto|none|RUN|IMAGE",
-    help="What to compare with; auto takes the run promoted before, with an image.",
+    help="What to compare with; auto takes the image that holds containerize's --tag of runbake.toml, "
+    "else the run promoted before.",
 )
 @click.option(
     "--kind",
-    type=click.Choice(["binary", "multiclass", "multilabel", "regression", "labels"]),
+    type=click.Choice(["binary", "multiclass", "multilabel", "regression", "labels", "ranking"]),
     help="What kind of question it is.  [default: by target and answers]",
 )
+@click.option(
+    "--group", default="", metavar="COLUMN",
+    help="Of a ranking: rows with one value are ranked together, such as a query's.",
+)  # fmt: skip
 @click.option(
     "--slice", "slices", multiple=True, metavar="COLUMN",
     help="Evaluate each value of this column; repeatable.  [default: texts and booleans of the signature]",
@@ -114,12 +120,17 @@ class _GateType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     "--junit", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="The gates as JUnit XML."
 )
 @click.option("--from-gocd", is_flag=True, help="Tell the GoCD job that runs this in the --report.")
-@click.option("--record/--no-record", default=False, help="Write the metrics to the run in MLflow.")
+@click.option(
+    "--record/--no-record",
+    default=False,
+    help="Write metrics and evaluation to the run in MLflow, and a new lock.",
+)
 @click.option("--attach/--no-attach", "attached", default=False, help="Attach the evaluation to the image.")
 @click.option(
     "--repository", envvar="RUNBAKE_REPOSITORY", show_envvar=True, metavar="HOST/NAME",
     help="Where images of a RUN are; its tag may name no other.",
 )  # fmt: skip
+@environment_options
 @attesting_options
 @tracking_option
 @insecure_registry_option
@@ -131,6 +142,7 @@ def evaluate_command(
     targets: tuple[str, ...],
     baseline: str,
     kind: Kind | None,
+    group: str,
     slices: tuple[str, ...],
     gates: tuple[Mapping[str, Any], ...],
     options: tuple[str, ...],
@@ -140,23 +152,28 @@ def evaluate_command(
     from_gocd: bool,
     record: bool,
     attached: bool,
+    base: str | None,
+    additions: tuple[str, ...],
+    trusted_types: tuple[str, ...],
     sign_key: str,
     builder_id: str,
     repository: str | None,
     tracking_uri: str | None,
     cache: Path,
 ) -> None:
-    """Ask the image REF, or the one of a RUN, the rows of a test set, and compare it with the one before.
+    """Ask the image REF, or the model of a RUN, the rows of a test set, and compare it with the one before.
 
-    REF may be the image.json of `containerize`, too.
-
-    Both models answer in their own images, without network or credentials, as `runbake batch run` does;
-    options that evaluate does not know are the job's (docs/batch.md): --column, --param, --csv-delimiter …
+    REF may be the image.json of `containerize`, too. Each model answers in its own image, without network or
+    credentials, as `runbake batch run` does; that of a RUN without an image beside the very wheels of its
+    lock, in a process that gets nothing of this one's environment. Options that evaluate does not know are
+    the job's (docs/batch.md): --column, --param, --csv-delimiter …
     The summary is Markdown on stdout. The exit status is 0 where every gate passed, 101 where one failed,
     102 where one cannot be decided, 100 where the evaluation itself cannot be done.
     """
     if data and not targets:
         raise click.UsageError("--data needs --target COLUMN, the truth")
+    if (kind == "ranking" and not group) or (group and kind not in (None, "ranking")):
+        raise click.UsageError("--kind ranking and --group COLUMN, the rows ranked together, are one")
     from_gates = _gates(gates)
     for path in (html, junit):
         if path is not None:
@@ -168,11 +185,21 @@ def evaluate_command(
             data=data,
             data_from=data_from,
             targets=targets,
+            group=group,
             slices=slices,
             options=options,
-            store=Store(cache),
         )
-        evaluation = evaluated(ref, asked, baseline, kind, from_gates, repository, tracking_uri)
+        places = places_of(
+            tracking_uri=tracking_uri,
+            repository=repository,
+            cache=cache,
+            base=base,
+            additions=additions,
+            trusted_types=trusted_types,
+            keep_lock=record,
+            attached=attached,
+        )
+        evaluation = evaluated(ref, asked, baseline, kind, from_gates, places)
         told.update(evaluation.to_json())
     click.echo(_summary(evaluation), nl=False)
     _write_others(evaluation, html, junit)
@@ -220,7 +247,7 @@ def _attach(evaluation: Evaluation, attester: Attester) -> None:
         )
         moment = attester.now()
         # Signed with the rest: `verify --require-evaluation` goes by the newest.
-        document = {**evaluation.to_json(), "evaluatedAt": moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
+        document = evaluation.to_json()
         subjects = (Subject(name=image.repository, digest=manifest.digest),)
         statement = Statement.of(subjects, EVALUATION, document)
         bundle = bundle_of(statement, attester.signer) if attester.signer else None
@@ -232,6 +259,9 @@ def _attach(evaluation: Evaluation, attester: Attester) -> None:
 def _record(tracking: Tracking, evaluation: Evaluation, *, now_ms: int) -> None:
     metrics = {f"runbake.{one.name}": one.candidate.value for one in evaluation.comparison.metrics}
     tracking.record_metrics(evaluation.candidate.run_id, metrics, at_ms=now_ms)
+    document = {"schema": _SCHEMA, "status": "done", **evaluation.to_json()}
+    lock = evaluation.candidate.lock.removeprefix("sha256:")
+    tracking.write_evaluation(evaluation.candidate.run_id, lock, json.dumps(document, indent=1))
     tracking.record_image(evaluation.candidate.run_id, {"runbake.evaluation": evaluation.verdict})
 
 

@@ -1,27 +1,24 @@
-"""The doing of `evaluate`: which images are asked, their batch jobs, the comparison of the answers."""
+"""The doing of `evaluate`: which models are asked, their batch jobs, the comparison of the answers."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runbake.batch import needs_of
-from runbake.cli.batch import check_run, image_of
-from runbake.cli.context import engine_auth, open_engine, open_registries, open_tracking, settings
-from runbake.cli.image_ref import image_ref
+from runbake.cli.asking import InImage, Model, Places, containerize_settings, in_image, model_of, run_of
+from runbake.cli.context import open_registries, open_tracking, settings
 from runbake.cli.story import TerminalStory
 from runbake.diff import Difference, Side, differences
-from runbake.errors import EvaluationError, RunbakeError
-from runbake.published import Published, read_published
+from runbake.errors import EvaluationError, ManifestNotFound, RunbakeError
+from runbake.published import read_published
 from runbake.redaction import redacted
 from runbake.registry import ImageRef
-from runbake.runtime import Engine, run_batch
-from runbake.store import Store
 from runbake.tracking import Tracking
-from runbake_serving.contract import LABEL_PROVENANCE_DIGEST
 
 if TYPE_CHECKING:
     from runbake.evaluation import Answers, Evaluation, Gate, Kind
@@ -42,16 +39,16 @@ class Asked:
     data: str
     data_from: tuple[str, ...]
     targets: tuple[str, ...]
+    group: str
     slices: tuple[str, ...]
     options: tuple[str, ...]
-    store: Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Baseline:
     """What to compare with, or why there is nothing; `lost` where there should be something."""
 
-    published: Published | None = None
+    model: Model | None = None
     why: str = ""
     lost: bool = False
 
@@ -62,8 +59,7 @@ def evaluated(
     baseline: str,
     kind: Kind | None,
     gates: tuple[Gate, ...],
-    repository: str | None,
-    tracking_uri: str | None,
+    places: Places,
 ) -> Evaluation:
     """Ask both models every row of the test set, and compare.
 
@@ -74,30 +70,29 @@ def evaluated(
     from runbake.evaluation import Evaluation, Fact, TestSet, compared, decided, in_both, truth_of, undecided
 
     story = TerminalStory(settings().console)
-    engine = open_engine()
-    candidate = _published(*_named(ref, tracking_uri, repository), engine.platform)
-    asked = _with_data(asked, candidate)
-    chosen = _baseline(baseline, candidate, repository, tracking_uri)
-    found_slices = asked.slices or _slices_of(candidate)
-    with tempfile.TemporaryDirectory(prefix="runbake-evaluate-") as place:
-        answers = _answered(engine, candidate, asked, found_slices, Path(place, "model"), story)
-        others = None
-        if chosen.published is not None:
-            try:
-                others = _answered(
-                    engine, chosen.published, asked, found_slices, Path(place, "baseline"), story
-                )
-            except RunbakeError as error:
-                if baseline != "auto":
-                    raise
-                chosen = _lost(_run_of(chosen.published), error)
-    before = chosen.published
+    with ExitStack() as models:
+        candidate = models.enter_context(model_of(ref, places))
+        asked = _with_data(asked, candidate)
+        # A lock is kept on the run that was named, on no other.
+        chosen = _baseline(baseline, candidate, replace(places, keep_lock=False, attached=False), models)
+        found_slices = asked.slices or tuple(each for each in _slices_of(candidate) if each != asked.group)
+        with tempfile.TemporaryDirectory(prefix="runbake-evaluate-") as place:
+            answers = _answered(candidate, asked, found_slices, Path(place, "model"), story)
+            others = None
+            if chosen.model is not None:
+                try:
+                    others = _answered(chosen.model, asked, found_slices, Path(place, "baseline"), story)
+                except RunbakeError as error:
+                    if baseline != "auto":
+                        raise
+                    chosen = _lost(run_of(chosen.model), error)
+    before = chosen.model
     with story.step("measure") as step:
         seconds = [each.seconds for each in (answers, others) if each]
         rejected, rows = answers.reasons, answers.rows_in
         if others:
             answers, others = in_both(answers, others)
-        truth = truth_of([each for each in (answers, others) if each], asked.targets, kind)
+        truth = truth_of([each for each in (answers, others) if each], asked.targets, kind, asked.group)
         columns = [column for column in found_slices if column in answers.columns]
         comparison = compared(truth, answers, columns)
         unlike = _differences(before, candidate) if before else ()
@@ -115,6 +110,7 @@ def evaluated(
         candidate=_subject(candidate, seconds[0]),
         baseline=_subject(before, seconds[1]) if before else None,
         no_baseline=chosen.why,
+        at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         test_set=TestSet(
             uri=redacted(asked.data),
             targets=asked.targets,
@@ -130,7 +126,7 @@ def evaluated(
     )
 
 
-def _with_data(asked: Asked, candidate: Published) -> Asked:
+def _with_data(asked: Asked, candidate: Model) -> Asked:
     """The same with the run's own test set, where none was named."""
     from runbake.evaluation import logged_data
 
@@ -140,64 +136,66 @@ def _with_data(asked: Asked, candidate: Published) -> Asked:
     return replace(asked, data=found.uri, targets=found.targets)
 
 
-def _named(ref: str, tracking_uri: str | None, repository: str | None) -> tuple[ImageRef, str]:
-    """The image that is meant, and the run that it has to be of, "" for any."""
-    if ref.endswith(".json"):
-        return image_ref(ref), ""
-    return image_of(ref, tracking_uri, repository, remote=False)
-
-
-def _published(image: ImageRef, run_id: str, platform: str) -> Published:
-    published = read_published(image, open_registries()(image.host), platform=platform)
-    check_run(published, run_id)
-    return published
-
-
-def _subject(published: Published, seconds: float) -> Any:
+def _subject(model: Model, seconds: float) -> Any:
     from runbake.evaluation import Subject as Evaluated
 
     return Evaluated(
-        image=f"{published.ref.repository}@{published.digest}",
-        run_id=_run_of(published),
-        provenance=published.labels[LABEL_PROVENANCE_DIGEST],
+        image=model.image,
+        run_id=run_of(model),
+        provenance=model.provenance,
         seconds=seconds,
-        label_file=published.label_file,
+        label_file=model.label_file,
     )
 
 
-def _run_of(published: Published) -> str:
-    return str(published.label_file["run"]["id"])
-
-
-def _slices_of(published: Published) -> tuple[str, ...]:
+def _slices_of(model: Model) -> tuple[str, ...]:
     """Inputs that may have few different values, by the signature."""
-    signature = published.label_file["model"].get("signature") or {}
+    signature = model.label_file["model"].get("signature") or {}
     inputs = signature.get("inputs") if isinstance(signature, dict) else None
     fields = [field for field in inputs if isinstance(field, dict)] if isinstance(inputs, list) else []
     found = [str(field["name"]) for field in fields if field.get("type") in _FEW_TYPES and field.get("name")]
     return tuple(found[:_MOST_FOUND]) if len(fields) > 1 else ()
 
 
-def _baseline(
-    wanted: str, candidate: Published, repository: str | None, tracking_uri: str | None
-) -> _Baseline:
-    """The image to compare with; else why there is none."""
+def _baseline(wanted: str, candidate: Model, places: Places, models: ExitStack) -> _Baseline:
+    """The model to compare with, which lives as long as `models`; else why there is none."""
     if wanted == "none":
         return _Baseline(why="none was wanted")
     if wanted != "auto":
-        return _Baseline(published=_published(*_named(wanted, tracking_uri, repository), candidate.platform))
-    if not tracking_uri:
+        return _Baseline(model=models.enter_context(model_of(wanted, places)))
+    if isinstance(candidate, InImage) and places.repository is None:
+        places = replace(places, repository=candidate.published.ref.repository)
+    if (holder := _tagged(candidate, places)) is not None:
+        return holder
+    if not places.tracking_uri:
         return _Baseline(why="no MLflow server is named that knows what was promoted before")
-    run_id = _run_of(candidate)
     experiment = str(candidate.label_file["run"]["experiment"]["name"])
-    earlier = _promoted_before(open_tracking(tracking_uri), run_id, experiment)
+    earlier = _promoted_before(open_tracking(places.tracking_uri), run_of(candidate), experiment)
     if not earlier:
         return _Baseline(why=f"no other run of the experiment {experiment} was promoted before")
     try:
-        image, run = image_of(earlier[0], tracking_uri, repository or candidate.ref.repository, remote=False)
-        return _Baseline(published=_published(image, run, candidate.platform))
+        return _Baseline(model=models.enter_context(model_of(earlier[0], places)))
     except RunbakeError as error:
         return _lost(earlier[0], error)
+
+
+def _tagged(candidate: Model, places: Places) -> _Baseline | None:
+    """The image of another run that holds a tag which `containerize` moves, by runbake.toml."""
+    found = containerize_settings()
+    tags = found.get("tag") or ()
+    repository = places.repository or found.get("repository")
+    for tag in [tags] if isinstance(tags, str) else tags if repository else ():
+        image = ImageRef.parse(f"{repository}:{tag}")
+        try:
+            held = read_published(image, open_registries()(image.host))
+            if str(held.label_file["run"]["id"]) == run_of(candidate):
+                continue
+            return _Baseline(model=in_image(image, places))
+        except ManifestNotFound:
+            continue
+        except RunbakeError as error:
+            return _lost(f"behind {image}", error)
+    return None
 
 
 def _lost(run_id: str, error: RunbakeError) -> _Baseline:
@@ -212,50 +210,33 @@ def _promoted_before(tracking: Tracking, run_id: str, experiment: str) -> list[s
 
 
 def _answered(
-    engine: Engine,
-    published: Published,
-    asked: Asked,
-    slices: tuple[str, ...],
-    output: Path,
-    story: TerminalStory,
+    model: Model, asked: Asked, slices: tuple[str, ...], output: Path, story: TerminalStory
 ) -> Answers:
     from runbake.evaluation import read_answers
 
     name = output.name
     with story.step(name) as step:
-        image = engine.pull(published.ref.repository, published.digest, engine_auth(published.ref.host))
-        kept = list(dict.fromkeys((*asked.targets, *slices)))
+        kept = list(dict.fromkeys(filter(None, (*asked.targets, asked.group, *slices))))
         more = [part for column in kept for part in ("--keep", column)]
-        form = "parquet" if _has_arrow(published) else "csv"
+        form = "parquet" if model.has_arrow else "csv"
         more += ["--output-format", form, "--max-rejects", "100%", *asked.options]
-        needs = needs_of([asked.data], str(output), None, more)
-        cloud = {key: text for key, text in settings().environment.items() if key.startswith("AWS_")}
         said: list[str] = []
-        with asked.store.scratch() as scratch, asked.store.marked() as mark:
-            status, last = run_batch(
-                *(engine, image, needs, cloud if needs.remote else {}, said.append),
-                scratch=scratch,
-                mark=mark,
-            )
+        status, last = model.batch(asked.data, output, more, said.append)
         if status not in _JOB_DONE:
             lines = ("".join(said) + last).strip().splitlines()
             raise EvaluationError(
                 f"the {name} could not be asked, its batch job ended with {status}:\n"
                 + "\n".join(lines[-4:]),
-                hint="`runbake batch run` with the same data shows all of it; docs/batch.md has the statuses",
+                hint="`runbake batch run` with the same data shows all of it; docs/batch.md has the statuses"
+                if model.image
+                else "docs/batch.md has the statuses; where there is an image, that is asked",
             )
         answers = read_answers(output, kept)
-        step.say(f"{len(answers.rows):,} of {answers.rows_in:,} rows answered by {_run_of(published)[:12]}")
+        where = "" if model.image else ", beside the wheels of its lock"
+        step.say(f"{len(answers.rows):,} of {answers.rows_in:,} rows answered by {run_of(model)[:12]}{where}")
     return answers
 
 
-def _has_arrow(published: Published) -> bool:
-    return any(
-        wheel.get("name") == "pyarrow"
-        for wheel in published.label_file["environment"]["lock"].get("wheels", ())
-    )
-
-
-def _differences(before: Published, after: Published) -> tuple[Difference, ...]:
-    sides = [Side(name=str(each.ref), label_file=each.label_file) for each in (before, after)]
+def _differences(before: Model, after: Model) -> tuple[Difference, ...]:
+    sides = [Side(name=each.image or run_of(each), label_file=each.label_file) for each in (before, after)]
     return tuple(each for each in differences(*sides) if each.section != "metrics")

@@ -7,7 +7,7 @@ from runbake.environment.install import install
 from runbake.environment.lock import Lock, LockedWheel
 from runbake.environment.platforms import uv_platform_of
 from runbake.environment.tree import Installed, entries_of
-from runbake.environment.uv import Uv, find_uv
+from runbake.environment.uv import Uv, find_python, find_uv
 
 __all__ = [
     "Installed",
@@ -22,6 +22,7 @@ __all__ = [
     "compile_extra",
     "compile_lock",
     "entries_of",
+    "find_python",
     "find_uv",
     "install",
     "lock_key",

@@ -92,6 +92,15 @@ class Uv:
         )
 
 
+def find_python(uv: Uv, minor: str) -> Path | None:
+    """A Python of this minor version on this machine, "3.11" for one; None where uv finds none."""
+    if minor == ".".join(map(str, sys.version_info[:2])):
+        return uv.python
+    answer = uv.run("python", "find", "--system", "--no-project", minor)
+    found = Path(answer.stdout.decode("utf-8", "replace").strip())
+    return found if answer.status == 0 and found.is_absolute() else None
+
+
 def find_uv(environment: Mapping[str, str]) -> Uv:
     """The uv that runbake was installed with, under the user's environment.
 

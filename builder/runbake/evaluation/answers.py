@@ -135,12 +135,16 @@ def _table(path: Path) -> pa.Table:
     )
 
 
+_NUMBERS = (pa.types.is_floating, pa.types.is_integer, pa.types.is_string, pa.types.is_null)
+"""Types whose values may be numbers; a column of gaps alone has none of its own."""
+
+
 def numbers_of(column: pa.ChunkedArray) -> npt.NDArray[np.float64] | None:
     """The column as numbers, NaN for gaps; None where a value is no number."""
     kind = column.type
     if pa.types.is_boolean(kind):
         column = column.cast(pa.int8())
-    elif not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_string(kind)):
+    elif not any(_is_number(kind) for _is_number in _NUMBERS):
         return None
     try:
         numbers = pc.cast(column, pa.float64())

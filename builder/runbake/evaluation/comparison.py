@@ -22,6 +22,7 @@ from runbake.evaluation.measures import (
     Numbers,
     Tags,
 )
+from runbake.evaluation.ranking import Ranked
 from runbake.evaluation.resampling import Floats, Units, blocks, cells, interval_of, p_value_of
 
 MOST_SLICES = 12
@@ -79,7 +80,8 @@ class Churn:
     """What changes for users: counts of rows whose answer is another than the baseline's.
 
     Attributes:
-        fixed, broken: wrong before and right now, and the other way; of numbers, nearer or farther.
+        fixed, broken: wrong before and right now, and the other way; of numbers, nearer or farther;
+            of rankings, moved in a group that is ranked better or worse.
         mcnemar: p-value that as many are broken as fixed; None for numbers.
         by_class: changed rows and rows of each class of the target.
         fixed_rows, broken_rows: the first of them, by their number in the test set, from 0.
@@ -202,6 +204,9 @@ def _metrics(models: Sequence[Measured]) -> tuple[Metric, ...]:
 
 
 def _units(models: Sequence[Measured]) -> Units:
+    first = models[0]
+    if isinstance(first, Ranked):
+        return first.units()
     codes = [model.codes() for model in models]
     known = [code for code in codes if code is not None]
     if len(known) < len(models):
@@ -248,6 +253,12 @@ def _churn(truth: Truth, answers: Answers) -> tuple[Churn | None, Flags | None]:
         changed = ~np.isclose(candidate.guess, baseline.guess, rtol=_CLOSE, atol=_CLOSE, equal_nan=True)
         now, before = (np.abs(model.guess - model.truth) for model in (candidate, baseline))
         fixed, broken = changed & (now < before), changed & ~(now <= before)
+        p_value = None
+    elif isinstance(candidate, Ranked) and isinstance(baseline, Ranked):
+        # A row is another answer where its place is; better where its group is ranked better.
+        changed = candidate.ranks() != baseline.ranks()
+        gained = (candidate.of_groups()["ndcg"] - baseline.of_groups()["ndcg"])[candidate.group]
+        fixed, broken = changed & (gained > _CLOSE), changed & (gained < -_CLOSE)
         p_value = None
     else:
         right, was = _right(candidate), _right(baseline)

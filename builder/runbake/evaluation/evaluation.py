@@ -10,13 +10,17 @@ from typing import Any
 from runbake.diff import Difference
 from runbake.evaluation.comparison import Comparison, Estimate, Metric
 from runbake.evaluation.gates import Decision, verdict_of
+from runbake.provenance import model_files_of
 
 SCHEMA = "https://runbake.dev/schema/evaluation/v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """One of the models: its image by digest, its run, its label file, and how fast it was."""
+    """One of the models: its image by digest, its run, its label file, and how fast it was.
+
+    `image` is "" where it was asked without one, beside the wheels of its lock.
+    """
 
     image: str
     run_id: str
@@ -25,9 +29,19 @@ class Subject:
     label_file: Mapping[str, Any]
 
     @property
-    def model_digest(self) -> str:
-        """Of the model's files and its lock: what decides the answers."""
+    def where(self) -> str:
+        """In what it was asked, for people."""
+        return self.image or f"without an image, beside the lock {self.lock}"
+
+    @property
+    def lock(self) -> str:
+        """The digest of its lock."""
         return str(self.label_file["environment"]["lock"].get("digest", ""))
+
+    @property
+    def model_files(self) -> str:
+        """The digest of its files: with the lock, what decides the answers."""
+        return model_files_of(self.label_file)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +69,14 @@ class Evaluation:
 
     Attributes:
         no_baseline: why there is none; "" where there is one.
+        at: when, RFC 3339 with microseconds.
         differences: of the two label files, but for their metrics.
     """
 
     candidate: Subject
     baseline: Subject | None
     no_baseline: str
+    at: str
     test_set: TestSet
     comparison: Comparison
     decisions: tuple[Decision, ...]
@@ -76,6 +92,7 @@ class Evaluation:
         found = self.comparison
         return {
             "verdict": self.verdict,
+            "evaluatedAt": self.at,
             "kind": found.kind,
             "candidate": _subject(self.candidate),
             "baseline": _subject(self.baseline) if self.baseline else None,
@@ -127,7 +144,8 @@ def _subject(subject: Subject) -> dict[str, Any]:
         "image": subject.image,
         "run": subject.run_id,
         "provenance": subject.provenance,
-        "lock": subject.model_digest,
+        "lock": subject.lock,
+        "modelFiles": subject.model_files,
         "seconds": subject.seconds,
     }
 

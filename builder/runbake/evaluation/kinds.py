@@ -15,10 +15,11 @@ import pyarrow.compute as pc
 from runbake.errors import EvaluationError
 from runbake.evaluation.answers import Answers, Rows, labels_of, numbers_of
 from runbake.evaluation.measures import Classes, Labels, Measured, Numbers, Scores, Tags
+from runbake.evaluation.ranking import Ranked
 from runbake.evaluation.resampling import Floats
 
-Kind = Literal["binary", "multiclass", "multilabel", "regression", "labels"]
-KINDS: tuple[Kind, ...] = ("binary", "multiclass", "multilabel", "regression", "labels")
+Kind = Literal["binary", "multiclass", "multilabel", "regression", "labels", "ranking"]
+KINDS: tuple[Kind, ...] = ("binary", "multiclass", "multilabel", "regression", "labels", "ranking")
 MOST_CLASSES = 200
 _FEW = 20
 _WHOLE = re.compile(r"-?[0-9]{1,300}")
@@ -46,8 +47,13 @@ class Truth:
     parts: tuple[tuple[Measured, ...], ...]
 
 
-def truth_of(models: Sequence[Answers], targets: Sequence[str], wanted: Kind | None) -> Truth:
+def truth_of(
+    models: Sequence[Answers], targets: Sequence[str], wanted: Kind | None, group: str = ""
+) -> Truth:
     """What is asked and what was answered, of models that answered the same rows.
+
+    Args:
+        group: the column whose values say which rows are ranked together; "" ranks nothing.
 
     Raises:
         EvaluationError: target or predictions are of no kind that can be compared.
@@ -57,7 +63,7 @@ def truth_of(models: Sequence[Answers], targets: Sequence[str], wanted: Kind | N
             raise EvaluationError(
                 f"the test set has no column {target!r}", hint="--target names the truth's column"
             )
-    found = _truth(models, targets, wanted)
+    found = _ranking(models, targets, group) if group else _truth(models, targets, wanted)
     if wanted not in (None, found.kind, *(("multiclass",) if found.kind == "binary" else ())):
         raise EvaluationError(
             f"target and answers make a {found.kind} evaluation, not {wanted}",
@@ -144,6 +150,47 @@ def _regression(models: Sequence[Answers], target: pa.ChunkedArray) -> Truth:
         classes=(),
         target=None,
         parts=parts,
+    )
+
+
+def _ranking(models: Sequence[Answers], targets: Sequence[str], group: str) -> Truth:
+    if group not in models[0].columns:
+        raise EvaluationError(
+            f"the test set has no column {group!r}", hint="--group names the column of rows ranked together"
+        )
+    if len(targets) > 1 or any(len(model.predictions) > 1 for model in models):
+        raise EvaluationError("a ranking has one target, how relevant a row is, and one score")
+    truth = numbers_of(models[0].columns[targets[0]])
+    guesses = [numbers_of(model.columns[model.predictions[0]]) for model in models]
+    if truth is None or any(guess is None for guess in guesses):
+        raise EvaluationError("a ranking needs numbers, and target or scores hold other values")
+    index = _known(np.flatnonzero(np.isfinite(truth)), len(truth))
+    codes, _ = labels_of(models[0].columns[group])
+    if nameless := int((codes[index] < 0).sum()):
+        raise EvaluationError(
+            f"{nameless:,} rows have no value in {group}: which rows they are ranked with is not known"
+        )
+    if (truth[index] < 0).any():
+        raise EvaluationError("how relevant a row is must be 0 or more, and the target is negative somewhere")
+    _, groups = np.unique(codes[index], return_inverse=True)
+    return Truth(
+        kind="ranking",
+        index=index,
+        without_target=len(truth) - len(index),
+        classes=(),
+        target=None,
+        parts=tuple(
+            (
+                Ranked(
+                    truth=truth[index],
+                    # No answer comes last.
+                    guess=np.where(np.isnan(guess), -np.inf, guess)[index],
+                    group=groups.astype(np.int64),
+                ),
+            )
+            for guess in guesses
+            if guess is not None
+        ),
     )
 
 

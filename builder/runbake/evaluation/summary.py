@@ -28,9 +28,9 @@ def _lines(evaluation: Evaluation) -> Iterator[str]:
         yield f"{lost:,} rows could not be asked of the baseline"
     if test.without_target:
         yield f"{test.without_target:,} rows have no target"
-    yield _cell(f"candidate {evaluation.candidate.run_id} {evaluation.candidate.image}")
+    yield _cell(f"candidate {evaluation.candidate.run_id} {evaluation.candidate.where}")
     if evaluation.baseline:
-        yield _cell(f"baseline  {evaluation.baseline.run_id} {evaluation.baseline.image}")
+        yield _cell(f"baseline  {evaluation.baseline.run_id} {evaluation.baseline.where}")
     else:
         yield _cell(f"no baseline: {evaluation.no_baseline}")
     yield ""

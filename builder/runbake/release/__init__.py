@@ -21,6 +21,7 @@ from runbake.errors import DigestMismatch
 from runbake.image import Image
 from runbake.release.assemble import Assembled, assemble
 from runbake.release.attesting import Attester, attest
+from runbake.release.locked import LockedModel, locked_model
 from runbake.release.plan import Plan, PlatformPlan, planned
 from runbake.release.proving import Prover, Subject, prove_reference, subject_of
 from runbake.release.publish import (
@@ -116,6 +117,7 @@ __all__ = [
     "Assembled",
     "Attester",
     "Doors",
+    "LockedModel",
     "Plan",
     "PlatformPlan",
     "Prover",
@@ -127,6 +129,7 @@ __all__ = [
     "assemble",
     "carry_out",
     "check_outputs",
+    "locked_model",
     "planned",
     "prove_reference",
     "request_again",

@@ -15,7 +15,7 @@ from runbake.registry import ImageRef
 from runbake.release.assemble import Assembled
 from runbake.release.plan import Plan
 from runbake.release.request import Doors
-from runbake.release.statements import Circumstances, statements_of
+from runbake.release.statements import Circumstances, evaluation_statements, statements_of
 from runbake.runtime import Proof
 
 
@@ -64,6 +64,16 @@ def attest(
             bundle = bundle_of(statement, attester.signer) if attester.signer else None
             descriptors = tuple(manifests[subject] for subject in subjects)
             attach(statement, bundle, descriptors, repository=repository, registry=registry, created=finished)
+            kinds.append(statement.predicate_type)
+        for statement, subject, given in evaluation_statements(plan, assembled):
+            # What lay on the run, whoever may write to MLflow put there: our key does not vouch for it.
+            bundle = bundle_of(statement, attester.signer) if attester.signer and given else None
+            attach(
+                *(statement, bundle, (manifests[subject],)),
+                repository=repository,
+                registry=registry,
+                created=finished,
+            )
             kinds.append(statement.predicate_type)
         how = f"signed by {attester.signer.public.id[:12]}" if attester.signer else "UNSIGNED: no --sign-key"
         step.say(f"{len(kinds)} statements, {how}")

@@ -11,7 +11,10 @@ PLACE = "{python}"
 
 @dataclass(frozen=True, slots=True)
 class BaseName:
-    """A base image's reference, in which `{python}` stands for the model's minor version, as in `3.11`."""
+    """A base image's reference, in which `{python}` stands for the model's minor version, as in `3.11`.
+
+    Empty text means none: a Python of this machine, for what is never pushed.
+    """
 
     text: str
 

@@ -5,32 +5,45 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from runbake import flavors
-from runbake.base import Base, check_base, read_base
+from runbake.base import Base, base_here, check_base, read_base
 from runbake.crew import Crew
 from runbake.environment import (
     Lock,
     LockRequest,
     WheelGroup,
     compile_lock,
+    find_python,
     lock_key,
     plan_wheel_groups,
     uv_platform_of,
 )
-from runbake.errors import BaseImageError, ConfigError, LockError, ManifestNotFound, UnsafeFormat
+from runbake.errors import (
+    BaseImageError,
+    ConfigError,
+    LockError,
+    ManifestNotFound,
+    NotEvaluated,
+    PythonMismatch,
+    UnsafeFormat,
+)
 from runbake.flavors import Served
 from runbake.image import STORED, Packed
-from runbake.provenance import label, rfc3339
+from runbake.provenance import label, model_files_of, rfc3339
 from runbake.redaction import redacted
 from runbake.registry import ImageRef
 from runbake.release.base_name import how_to_build
+from runbake.release.evaluated import Evaluated, check_passed, evaluated_of, fitting
 from runbake.release.model_layer import ArrivingLayer, model_codec
 from runbake.release.request import Doors, Request
 from runbake.tracking import FetchedModel, ModelDescription, PromotedRun, Promotion
 from runbake_serving import contract
+
+NO_IMAGE = ImageRef.parse("localhost/none")
+"""The base of a plan that is made with a Python of this machine, and never pushed."""
 
 _LATEST = {
     "promoted_at": "the latest by the time of its promotion",
@@ -52,7 +65,8 @@ class PlatformPlan:
 class Plan:
     """What a release will do; the dry run prints it and the real run obeys it.
 
-    `model_packed` has the digests of the model's layer where they were taken while it arrived.
+    `model_packed` has the digests of the model's layer where they were taken while it arrived. `evaluations`
+    are those of each platform's lock and these files, in the order of the platforms.
     """
 
     request: Request
@@ -63,6 +77,7 @@ class Plan:
     base: ImageRef
     platforms: tuple[PlatformPlan, ...]
     created: str
+    evaluations: tuple[Evaluated | None, ...] = ()
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -85,6 +100,10 @@ class Plan:
             "tags": list(self.tags) if repository else [],
             "outputs": [str(path) for path in (self.request.layout, self.request.archive) if path],
             "prove": self.request.prove,
+            "evaluations": [
+                {"verdict": one.verdict, "at": one.at, "named": one.named} if one else None
+                for one in self.evaluations
+            ],
             "platforms": [
                 {
                     "platform": platform.base.platform,
@@ -125,11 +144,11 @@ def _decided(request: Request, run: PromotedRun, destination: Path, doors: Doors
     with Crew() as crew:
         fetching = crew.start(lambda: _fetch(request, run, description, served, destination, doors, crew))
         minor = minor_of(description.python_version)
-        base = request.base.for_python(minor)
-        bases = _read_bases(base, minor, request, doors)
+        base, bases = _bases_of(request, minor, doors)
         platforms = tuple(_plan_platform(request, run, served, description, read, doors) for read in bases)
         model, packed = fetching.result()
     flavors.by_name(served.flavor).examine(model)
+    evaluations = _evaluations(request, run, model, platforms, doors)
     return Plan(
         request=request,
         run=run,
@@ -139,7 +158,45 @@ def _decided(request: Request, run: PromotedRun, destination: Path, doors: Doors
         base=base,
         platforms=platforms,
         created=request.created or rfc3339(run.end_time_ms),
+        evaluations=evaluations,
     )
+
+
+def _evaluations(
+    request: Request,
+    run: PromotedRun,
+    model: FetchedModel,
+    platforms: tuple[PlatformPlan, ...],
+    doors: Doors,
+) -> tuple[Evaluated | None, ...]:
+    """What was evaluated of this model with each platform's lock."""
+    if request.repository is None and not (request.evaluations or request.require_evaluation):
+        return tuple(None for _ in platforms)
+    files = model_files_of({"model": {"files": [asdict(file) for file in model.files]}})
+    given = [evaluated_of(text, named=name, given=True) for name, text in request.evaluations]
+    found = []
+    for platform in platforms:
+        lock = platform.lock.digest
+        told = given or _recorded(run.run_id, lock, doors)
+        about = fitting(told, lock=lock, model_files=files)
+        if request.require_evaluation:
+            check_passed(about, platform=platform.base.platform, lock=lock, run_id=run.run_id)
+        found.append(about)
+    if strangers := [one.named for one in given if one not in found]:
+        raise NotEvaluated(
+            f"{', '.join(strangers)}: about other model files or another lock, or older than another one",
+            hint="evaluate this very run, with the same --base and --with",
+        )
+    if any(found):
+        with doors.story.step("evaluation") as step:
+            step.say("; ".join(f"{one.verdict}, of {one.at[:19]}" for one in found if one))
+    return tuple(found)
+
+
+def _recorded(run_id: str, lock: str, doors: Doors) -> list[Evaluated]:
+    """The evaluation that lies on the run, of this lock."""
+    text = doors.tracking.read_evaluation(run_id, lock.removeprefix("sha256:"))
+    return [evaluated_of(text, named="the run's evaluation", given=False)] if text is not None else []
 
 
 def _served(request: Request, description: ModelDescription) -> Served:
@@ -211,6 +268,20 @@ def _described(served: Served) -> str:
 def minor_of(python_version: str) -> str:
     """The version that decides about bases and wheels: "3.11" of "3.11.7"."""
     return ".".join(python_version.split(".")[:2])
+
+
+def _bases_of(request: Request, minor: str, doors: Doors) -> tuple[ImageRef, tuple[Base, ...]]:
+    if request.base.text:
+        base = request.base.for_python(minor)
+        return base, _read_bases(base, minor, request, doors)
+    python = find_python(doors.uv, minor)
+    if python is None:
+        raise PythonMismatch(
+            f"the model was logged with Python {minor}, and there is none on this machine",
+            hint="name a base image that has it (--base, RUNBAKE_BASE; `runbake base build` makes one), "
+            f"or install Python {minor}",
+        )
+    return NO_IMAGE, (base_here(python, doors.host),)
 
 
 def _read_bases(base: ImageRef, minor: str, request: Request, doors: Doors) -> tuple[Base, ...]:

@@ -41,7 +41,8 @@ class Request:
     end. `pinned` names base and lock of every platform for an image that was made before, and is else empty.
     `trusted_types` are those that the caller trusts in skops files. With `dataframe_path` the model is never
     handed an array. `invocation` is the GoCD job that asks; it reaches the report and the run's tags,
-    never the image.
+    never the image. `evaluations` are names and texts of evaluation.json;
+    without any the run's own counts.
     """
 
     run: RunRef | ByExperiment
@@ -69,6 +70,8 @@ class Request:
     created: str
     pinned: tuple[Pinned, ...] = ()
     invocation: Invocation | None = None
+    evaluations: tuple[tuple[str, str], ...] = ()
+    require_evaluation: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

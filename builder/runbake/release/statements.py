@@ -14,7 +14,7 @@ from typing import Any
 from packageurl import PackageURL
 
 from runbake.attestation import Statement, Subject
-from runbake.attestation.statement import CYCLONEDX, SLSA_PROVENANCE
+from runbake.attestation.statement import CYCLONEDX, EVALUATION, SLSA_PROVENANCE
 from runbake.base import DebianPackage
 from runbake.environment import LockedWheel
 from runbake.image import Digest
@@ -74,6 +74,14 @@ def statements_of(
         )
         subject = Subject(name=_name(plan), digest=digest)
         yield Statement.of((subject,), CYCLONEDX, sbom_of(materials)), (digest,)
+
+
+def evaluation_statements(plan: Plan, assembled: Assembled) -> Iterator[tuple[Statement, Digest, bool]]:
+    """Each platform's evaluation, the manifest that it is attached to, and whether the builder gave it."""
+    for found, platform in zip(plan.evaluations, assembled.image.platforms, strict=False):
+        if found is not None:
+            subject = Subject(name=_name(plan), digest=platform.descriptor.digest)
+            yield Statement.of((subject,), EVALUATION, found.document), subject.digest, found.given
 
 
 def _label_files(assembled: Assembled) -> tuple[dict[str, Any], ...]:

@@ -234,7 +234,11 @@ def provenance_of_platform(plan: Plan, platform: PlatformPlan) -> Provenance:
         plan.run,
         plan.model,
         platform.lock,
-        BaseFacts(digest=str(platform.base.digest), python=platform.base.facts.python_version),
+        BaseFacts(
+            # A Python of this machine is no image.
+            digest=str(platform.base.digest) if platform.base.layers else "",
+            python=platform.base.facts.python_version,
+        ),
         flavor=plan.served.flavor,
         model_format=plan.served.format,
         trusted_types=plan.served.trusted_types,

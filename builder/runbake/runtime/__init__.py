@@ -4,6 +4,7 @@ from runbake.runtime.base_image import build_base_image, check_python, push_imag
 from runbake.runtime.container import RunningContainer
 from runbake.runtime.engine import Engine, EngineImage
 from runbake.runtime.engine_python import EnginePython
+from runbake.runtime.here import run_batch_here
 from runbake.runtime.offline import run_batch
 from runbake.runtime.prove import REFERENCE_ROOT, Proof, Question, prove
 from runbake.runtime.serve import DEPLOYED, LocalServer, provenance_of_url, serve_locally
@@ -29,6 +30,7 @@ __all__ = [
     "provenance_of_url",
     "push_image",
     "run_batch",
+    "run_batch_here",
     "serve_locally",
     "source_for",
 ]

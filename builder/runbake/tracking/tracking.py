@@ -275,7 +275,7 @@ class Tracking(Watching):
 
     def read_lock(self, run_id: str, key: str) -> str | None:
         """The lock stored on the run under this key; None where there is none."""
-        path = _lock_path(key)
+        path = _kept_path("locks", key)
         with self._door.translated(f"lock {path} of run {run_id}", missing=ArtifactMissing):
             run = self._finder.run(run_id)
             return _facts.small_artifact(self._door, str(run.info.artifact_uri), path)
@@ -298,13 +298,30 @@ class Tracking(Watching):
         Raises:
             TrackingError: the artifact store cannot be written.
         """
-        path = _lock_path(key)
+        path = _kept_path("locks", key)
         with self._door.translated(f"lock {path} of run {run_id}", missing=TrackingError):
             store_at(self._door, str(self._finder.run(run_id).info.artifact_uri)).write(path, text.encode())
         stored = self.read_lock(run_id, key)
         if stored is None:
             raise TrackingError(f"the lock {path} was written to run {run_id}, but cannot be read again")
         return stored
+
+    def read_evaluation(self, run_id: str, key: str) -> str | None:
+        """The evaluation stored on the run under this key; None where there is none."""
+        path = _kept_path("evaluations", key)
+        with self._door.translated(f"evaluation {path} of run {run_id}", missing=ArtifactMissing):
+            run = self._finder.run(run_id)
+            return _facts.small_artifact(self._door, str(run.info.artifact_uri), path)
+
+    def write_evaluation(self, run_id: str, key: str, text: str) -> None:
+        """Store an evaluation on the run, in the place of an earlier one under this key.
+
+        Raises:
+            TrackingError: the artifact store cannot be written.
+        """
+        path = _kept_path("evaluations", key)
+        with self._door.translated(f"evaluation {path} of run {run_id}", missing=TrackingError):
+            store_at(self._door, str(self._finder.run(run_id).info.artifact_uri)).write(path, text.encode())
 
     def record_image(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags such as `runbake.image` on the run, all in one request.
@@ -372,7 +389,7 @@ def _wanted_name(ref: RunRef | ByExperiment, model_name: str) -> str:
     return named or model_name
 
 
-def _lock_path(key: str) -> str:
+def _kept_path(kind: str, key: str) -> str:
     if not _LOCK_KEY.fullmatch(key) or key in (".", ".."):
-        raise ValueError(f"not a lock key: {key!r}")
-    return f"runbake/locks/{key}.json"
+        raise ValueError(f"not a key of {kind}: {key!r}")
+    return f"runbake/{kind}/{key}.json"

@@ -71,7 +71,7 @@ def _verified(ref: ImageRef, top: Manifest, registry: Registry, policy: Policy, 
     checks += [*unread, *signature_checks(said, policy, digests), *contradictions(said, label_files, policy)]
     checks += builder_check(policy, builders_of(said))
     named = {each.digest: each.labels.get(contract.LABEL_PROVENANCE_DIGEST, "") for each in platforms}
-    checks += evaluation_checks(said, policy, named)
+    checks += evaluation_checks(said, policy, named, label_files)
     return Verdict(reference=f"{ref.repository}@{top.digest}", checks=tuple(checks))
 
 

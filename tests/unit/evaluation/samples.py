@@ -69,6 +69,7 @@ def evaluation(
         candidate=subject,
         baseline=subject if found.churn else None,
         no_baseline="" if found.churn else text,
+        at="2026-11-24T05:00:00.000000Z",
         test_set=TestSet(
             uri=text,
             targets=(text,),
