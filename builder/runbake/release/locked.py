@@ -99,7 +99,7 @@ def _kept(plan: Plan, doors: Doors) -> Plan:
 
 def _interpreter(plan: Plan, platform: PlatformPlan, doors: Doors) -> Interpreter:
     base = platform.base
-    if not base.layers:
+    if not plan.request.base.text:
         return Interpreter(command=(base.facts.python_path,), version=base.facts.python_version)
     return find_interpreter(base, doors.registry(plan.base.host), doors.store.root, doors.host)
 

@@ -236,7 +236,7 @@ def provenance_of_platform(plan: Plan, platform: PlatformPlan) -> Provenance:
         platform.lock,
         BaseFacts(
             # A Python of this machine is no image.
-            digest=str(platform.base.digest) if platform.base.layers else "",
+            digest=str(platform.base.digest) if plan.request.base.text else "",
             python=platform.base.facts.python_version,
         ),
         flavor=plan.served.flavor,
