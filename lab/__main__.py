@@ -9,7 +9,7 @@ from types import FrameType
 import click
 from docker.errors import DockerException
 
-from lab import browser, machine, other_hands, packer
+from lab import browser, cloud_disk, machine, other_hands, packer
 from lab.base import build_base
 from lab.demo import USER as DEMO
 from lab.demo import run_demo, stop_demo
@@ -47,7 +47,13 @@ def setup_tests() -> None:
     with state.locked():
         client = ensure_engine(state, user=TESTS, story=story)
         ensure_packages(
-            {**REGISTRY_PACKAGES, **browser.PACKAGES, **packer.PACKAGES, **other_hands.PACKAGES},
+            {
+                **REGISTRY_PACKAGES,
+                **browser.PACKAGES,
+                **packer.PACKAGES,
+                **other_hands.PACKAGES,
+                **cloud_disk.PACKAGES,
+            },
             log=state.directory / "apt.log",
             story=story,
         )
@@ -61,6 +67,14 @@ def teardown_tests() -> None:
     state = State()
     with state.locked():
         release(state, user=TESTS, story=Story())
+
+
+@lab.command()
+def disk() -> None:
+    """Make a bootable Debian 12 for `runbake ami --local --source-disk`, once, and print where it is."""
+    state = State()
+    with state.locked():
+        click.echo(cloud_disk.cloud_disk(story=Story()))
 
 
 @lab.command()

@@ -1,6 +1,9 @@
-"""An image becomes an Amazon machine image: a plan of enumerated values, and Packer, which carries it out."""
+"""An image becomes a machine image, Amazon's or a disk, by Packer from a plan of enumerated values."""
 
 from runbake.ami.bake import Baked, Hands, bake
+from runbake.ami.bake_disk import Disk, DiskHands, bake_disk, make_key
+from runbake.ami.disk import ACCELERATORS, FORMATS, DiskOrder, DiskPlan, SourceDisk, plan_disk
+from runbake.ami.hypervisor import accelerator, computes, source_disk
 from runbake.ami.order import SOURCES, Order, architecture_of
 from runbake.ami.packer import Packer, find_packer
 from runbake.ami.plan import (
@@ -15,9 +18,23 @@ from runbake.ami.plan import (
     plan_ami,
 )
 from runbake.ami.reap import Leaving, leavings, reap
-from runbake.ami.workdir import static_files, write_workdir
+from runbake.ami.workdir import static_files, write_disk_workdir, write_workdir
 
 __all__ = [
+    "ACCELERATORS",
+    "FORMATS",
+    "Disk",
+    "DiskHands",
+    "DiskOrder",
+    "DiskPlan",
+    "SourceDisk",
+    "accelerator",
+    "bake_disk",
+    "computes",
+    "make_key",
+    "plan_disk",
+    "source_disk",
+    "write_disk_workdir",
     "DONE",
     "SOURCES",
     "TAG_BAKE",

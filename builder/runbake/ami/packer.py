@@ -23,7 +23,7 @@ _CLEAN_UP_S = 300
 _KEPT_LINES = 400
 _TOLD_LINES = 2
 _DIAGNOSIS_LINES = 8
-_SOURCE = re.compile(r"^\s*(?:==> )?amazon-ebs\.machine: ")
+_SOURCE = re.compile(r"^\s*(?:==> )?(?:amazon-ebs|qemu)\.machine: ")
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 _INSTALL = "install it: apt-get install packer, or developer.hashicorp.com/packer/install"
 
@@ -83,7 +83,7 @@ class Packer:
             # Plugins in ~/.packer.d would take the place of those that are built in.
             environment["PACKER_CONFIG_DIR"] = str(directory)
         process = subprocess.Popen(
-            (self.program, *arguments),
+            (*_ended_with_us(environment), self.program, *arguments),
             cwd=directory,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -161,6 +161,12 @@ def _ended(process: subprocess.Popen[str], say: Callable[[str], None]) -> None:
         # The group: Packer's plugins live on without it.
         _signal(process, signal.SIGKILL)
         process.wait()
+
+
+def _ended_with_us(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """What has Packer end, and remove what it made, when this process is killed; () without setpriv."""
+    program = shutil.which("setpriv", path=environment.get("PATH", os.defpath))
+    return (program, "--pdeathsig", "TERM") if program else ()
 
 
 def _signal(process: subprocess.Popen[str], number: signal.Signals) -> None:

@@ -67,8 +67,7 @@ class Plan:
 
     def variables(self) -> dict[str, object]:
         """What Packer is told, but for the security group: digests, ids and enumerated values."""
-        order, host = self.order, self.subject.repository.partition("/")[0]
-        port = host.rpartition(":")[2] if ":" in host else "80"
+        order = self.order
         return {
             "region": order.region,
             "endpoint": order.endpoint,
@@ -86,8 +85,7 @@ class Plan:
             "image_digest": str(self.subject.digest),
             "ami_name": self.name,
             "bake_id": self.bake_id,
-            # A registry of this machine is reached through the connection that Packer has.
-            "tunnels": [f"{port}:127.0.0.1:{port}"] if is_loopback(host) else [],
+            "tunnels": tunnels_to(self.subject),
         }
 
     def tags(self) -> dict[str, str]:
@@ -109,6 +107,13 @@ class Plan:
             "variables": self.variables(),
             "tags": self.tags(),
         }
+
+
+def tunnels_to(subject: Subject) -> list[str]:
+    """How the build machine reaches a registry of this machine: through the connection that Packer has."""
+    host = subject.repository.partition("/")[0]
+    port = host.rpartition(":")[2] if ":" in host else "80"
+    return [f"{port}:127.0.0.1:{port}"] if is_loopback(host) else []
 
 
 def bake_of(name: str) -> str:

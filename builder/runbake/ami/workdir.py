@@ -7,6 +7,7 @@ import shutil
 from importlib.resources import files
 from pathlib import Path
 
+from runbake.ami.disk import DiskPlan
 from runbake.ami.plan import Plan
 
 VARIABLES = "runbake.auto.pkrvars.json"
@@ -28,15 +29,31 @@ def write_workdir(directory: Path, plan: Plan, template: str, *, group: str = ""
     Raises:
         OSError: it cannot be written.
     """
-    source = static_files()
-    shutil.copytree(source / "common", directory / "common")
+    templates = sorted((static_files() / template).glob("*.pkr.hcl"))
+    _lay_out(directory, templates, {**plan.variables(), "security_group": group}, login)
+
+
+def write_disk_workdir(directory: Path, plan: DiskPlan, template: str, *, login: bytes = b"") -> None:
+    """The same for a disk, with a link to its source.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    source = static_files() / "disk"
+    templates = sorted(source.glob("*.pkr.hcl"))
+    if template == "current":
+        templates += sorted((source / "current").glob("*.pkr.hcl"))
+    _lay_out(directory, templates, plan.variables(), login)
+    (directory / "source.img").symlink_to(plan.source.path.resolve())
+
+
+def _lay_out(directory: Path, templates: list[Path], variables: dict[str, object], login: bytes) -> None:
+    shutil.copytree(static_files() / "common", directory / "common")
     if login:
         (directory / "common" / "docker").mkdir(mode=0o700)
         path = directory / "common" / "docker" / "config.json"
         path.touch(mode=0o600)
         path.write_bytes(login)
-    for path in sorted((source / template).glob("*.pkr.hcl")):
+    for path in templates:
         shutil.copyfile(path, directory / path.name)
-    (directory / VARIABLES).write_text(
-        json.dumps({**plan.variables(), "security_group": group}, indent=1), encoding="utf-8"
-    )
+    (directory / VARIABLES).write_text(json.dumps(variables, indent=1), encoding="utf-8")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 import tempfile
-from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,12 +16,10 @@ import click
 
 from runbake.ami import (
     SOURCES,
-    Baked,
     Hands,
     Order,
     Packer,
     Plan,
-    Subject,
     bake,
     find_packer,
     leavings,
@@ -30,27 +27,21 @@ from runbake.ami import (
     reap,
     write_workdir,
 )
-from runbake.aws import Ec2, MachineImage, ecr_region
+from runbake.aws import Ec2, MachineImage
+from runbake.cli.ami_disk import DISK_ONLY, bake_locally, check_place, disk_options
+from runbake.cli.baking import login_of, quietly, record, shown, subject_of
 from runbake.cli.context import (
-    engine_auth,
     insecure_registry_option,
-    open_registries,
     settings,
     tracking_option,
 )
-from runbake.cli.image_ref import image_ref
-from runbake.cli.recording import record_on_run
-from runbake.cli.story import TerminalStory, one_line
+from runbake.cli.story import TerminalStory
 from runbake.errors import ConfigError
 from runbake.gocd import Invocation, invocation_of
-from runbake.provenance import ec2_tags
-from runbake.published import read_published
 from runbake.report import reported
-from runbake_serving.contract import LABEL_RUN_ID
 
 _EXAMPLE = "Example: runbake ami 123456789012.dkr.ecr.eu-central-1.amazonaws.com/fraud@sha256:0123… --dry-run"
 _SCHEMA = "https://runbake.dev/schema/ami/v1"
-_TAG_JOB = "runbake.ami.gocd_job"
 _OF_THE_STAGE = ("report", "tracking_uri")
 """Options of `ami bake` that a pipeline sets by itself."""
 
@@ -72,11 +63,10 @@ def ami_group() -> None:
 def _bake_options(command: Any) -> Any:
     for option in reversed(
         (
-            click.option("--region", envvar="AWS_REGION", show_envvar=True, required=True, help="Where."),
+            click.option("--region", envvar="AWS_REGION", show_envvar=True, help="Where."),
             click.option(
                 "--allow-from",
                 multiple=True,
-                required=True,
                 metavar="CIDR",
                 help="Who may reach the build machine by SSH, such as 203.0.113.7/32. Repeat for more.",
             ),
@@ -132,6 +122,7 @@ def _bake_options(command: Any) -> Any:
 @ami_group.command("bake", epilog=_EXAMPLE)
 @click.argument("image")
 @_bake_options
+@disk_options
 @click.option(
     "--deprecate-after",
     "deprecate_days",
@@ -159,8 +150,12 @@ def bake_command(image: str, **options: Any) -> None:
     """Bake IMAGE onto a machine image that runs it as a batch job.
 
     IMAGE is a reference by digest or tag, or the image.json of `containerize`. Asked again for the same image
-    it finds the AMI that is there. Prints the AMI's id.
+    it finds the AMI that is there. Prints the AMI's id; with --local the path of the disk.
     """
+    check_place(click.get_current_context())
+    if options["local"] is not None:
+        bake_locally(image, options)
+        return
     environment = settings().environment
     order, packer = _order(options, environment), find_packer(environment)
     job = invocation_of(environment) if options["from_gocd"] else None
@@ -188,7 +183,7 @@ def bake_options(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
         for parameter in bake_command.params
         if isinstance(parameter, click.Option)
         and not parameter.is_flag
-        and parameter.name not in _OF_THE_STAGE
+        and parameter.name not in (*_OF_THE_STAGE, *DISK_ONLY)
         for name in parameter.opts
     }
     found = []
@@ -215,8 +210,8 @@ def _checked(image: str, order: Order, packer: Packer, job: Invocation | None) -
     plan = _planned(image, order, Ec2(order.region), job, story)
     with _scratch() as directory, story.step("check") as step:
         write_workdir(directory, plan, packer.template)
-        packer.prepare(directory, _quietly)
-        packer.validate(directory, _quietly)
+        packer.prepare(directory, quietly)
+        packer.validate(directory, quietly)
         step.say(f"Packer {'.'.join(map(str, packer.version))} accepts the plan")
     return plan
 
@@ -234,13 +229,14 @@ def _baked(
             packer=packer,
             ec2=clients,
             story=story,
-            heard=_shown,
+            heard=shown,
             directory=directory,
             now=_now,
-            login=_login(plan),
+            login=login_of(plan.subject, by_role=bool(order.instance_profile)),
         )
         made = bake(plan, hands, force=options["force"], deprecate_at=deprecate_at)
-    _record(plan, made, job, options["tracking_uri"], story)
+    tags = {f"runbake.ami.{one.region}": one.image.image_id for one in made}
+    record(plan.subject.run_id, tags, job, options["tracking_uri"], story)
     return {
         "id": made[0].image.image_id,
         "region": order.region,
@@ -252,19 +248,6 @@ def _baked(
         "packerVersion": ".".join(map(str, packer.version)),
         "images": [one.to_json() for one in made],
     }
-
-
-def _login(plan: Plan) -> bytes:
-    """What the build machine needs to pull; nothing where its own role does it, or nobody has to log in."""
-    host = plan.subject.repository.partition("/")[0]
-    found = None if plan.order.instance_profile and ecr_region(host) else engine_auth(host)
-    if found is None:
-        return b""
-    if "identitytoken" in found:
-        entry: dict[str, str] = {"auth": "", "identitytoken": found["identitytoken"]}
-    else:
-        entry = {"auth": b64encode(f"{found['username']}:{found['password']}".encode()).decode()}
-    return json.dumps({"auths": {host: entry}}).encode()
 
 
 @contextmanager
@@ -281,24 +264,9 @@ def _scratch() -> Iterator[Path]:
         raise ConfigError(f"no directory for Packer: {error}", hint="set TMPDIR") from error
 
 
-def _record(
-    plan: Plan,
-    made: tuple[Baked, ...],
-    job: Invocation | None,
-    tracking_uri: str | None,
-    story: TerminalStory,
-) -> None:
-    """Write on the run where its machine images are; a failure is a warning, as the images are there."""
-    tags = {f"runbake.ami.{one.region}": one.image.image_id for one in made}
-    if job:
-        # The tag of the job that built the image stays.
-        tags[_TAG_JOB] = job.url or job.locator
-    record_on_run(tags, plan.subject.run_id, tracking_uri, story, what="the AMI")
-
-
 def _planned(image: str, order: Order, ec2: Ec2, job: Invocation | None, story: TerminalStory) -> Plan:
     with story.step("plan") as step:
-        subject = _subject(image, order, job)
+        subject = subject_of(image, order.platform, job)
         plan = plan_ami(order, subject, _source(ec2, order), bake_id=secrets.token_hex(6))
         step.say(f"{plan.name} from {plan.source.name or plan.source.image_id}")
         return plan
@@ -343,18 +311,6 @@ def _order(options: Mapping[str, Any], environment: Mapping[str, str]) -> Order:
     return Order(**{name: options[name] for name in (*names, *more)}, endpoint=endpoint)
 
 
-def _subject(image: str, order: Order, job: Invocation | None) -> Subject:
-    ref = image_ref(image)
-    published = read_published(ref, open_registries()(ref.host), platform=order.platform)
-    return Subject(
-        repository=ref.repository,
-        digest=published.digest,
-        platform=published.platform,
-        run_id=published.labels[LABEL_RUN_ID],
-        tags=(*ec2_tags(published.labels.items()), *ec2_tags(job.tags().items() if job else ())),
-    )
-
-
 def _source(ec2: Ec2, order: Order) -> MachineImage:
     if order.source in SOURCES:
         return ec2.newest(SOURCES[order.source][0], order.architecture)
@@ -363,12 +319,3 @@ def _source(ec2: Ec2, order: Order) -> MachineImage:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _quietly(line: str) -> None:
-    """What Packer says of a check is told only if the check fails."""
-    del line
-
-
-def _shown(line: str) -> None:
-    settings().console.print(f"    {one_line(line)}", markup=False, highlight=False, soft_wrap=True)

@@ -10,8 +10,9 @@ import pytest
 
 from lab.packages import find_program
 from lab.packer import PACKAGES
-from runbake.ami import Packer, find_packer, write_workdir
+from runbake.ami import Packer, find_packer, make_key, write_disk_workdir, write_workdir
 from runbake.errors import BakeFailed, PackerMissing
+from tests.unit.ami.test_disk import disk_plan
 from tests.unit.ami.test_plan import plan
 
 
@@ -42,6 +43,23 @@ def test_packer_takes_the_templates_and_every_variable(tmp_path: Path, packer: P
     variables.write_text(json.dumps({**everything.variables(), "region": None, "volume_gb": "many"}))
     with pytest.raises(BakeFailed, match=r"volume_gb|number"):
         packer.validate(tmp_path, said.append)
+
+
+def test_packer_takes_the_template_of_a_disk(tmp_path: Path, packer: Packer) -> None:
+    """In both formats; what is missing or no number is an error."""
+    (tmp_path / "source").write_bytes(b"")
+    for disk_format in ("qcow2", "raw"):
+        directory = tmp_path / disk_format
+        directory.mkdir()
+        write_disk_workdir(directory, disk_plan(tmp_path / "source", disk_format=disk_format), "legacy")
+        make_key(directory)
+
+        packer.validate(directory, lambda _: None)
+
+    variables = json.loads((directory / "runbake.auto.pkrvars.json").read_text())
+    (directory / "runbake.auto.pkrvars.json").write_text(json.dumps({**variables, "memory_mb": "much"}))
+    with pytest.raises(BakeFailed, match=r"memory_mb|number"):
+        packer.validate(directory, lambda _: None)
 
 
 def program(directory: Path, body: str) -> dict[str, str]:
