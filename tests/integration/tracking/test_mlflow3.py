@@ -542,7 +542,7 @@ def test_a_lock_is_written_once(world: World, tracking: Tracking) -> None:
     assert tracking.read_lock(run_id, "abc123") == '{"first": "é"}\n'
     assert tracking.read_lock(run_id, "another") is None
     assert tracking.replace_lock(run_id, "abc123", "{}") == "{}"
-    with pytest.raises(ValueError, match="not a lock key"):
+    with pytest.raises(ValueError, match="not a key of locks"):
         tracking.read_lock(run_id, "../../escape")
 
 

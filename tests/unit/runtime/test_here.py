@@ -12,7 +12,7 @@ from runbake.batch import Needs
 from runbake.errors import ConfigError
 from runbake.runtime import run_batch_here
 
-NEEDS = Needs(arguments=("--input", "rows.csv"), mounts=(), output="", remote=False)
+NEEDS = Needs(arguments=("--input", "rows.csv"), mounts=(), output="", target="", remote=False)
 TELL = """
 import os, sys
 print("on the way", file=sys.stderr)
