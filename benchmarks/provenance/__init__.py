@@ -1,0 +1,1 @@
+"""What provenance costs: at a build, and when an image is verified."""
